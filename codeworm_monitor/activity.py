@@ -1,0 +1,216 @@
+"""The fold from messages to the current state: what the daemon is doing now, and its last results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from codeworm_monitor.records import Kind, PublisherClock, StatsSnapshot, WormEvent, kind_of, parse_record
+
+__all__ = ["Activity", "Counters", "Snapshot", "Stage"]
+
+
+class Stage(StrEnum):
+    """What the daemon is doing."""
+
+    UNKNOWN = "unknown"
+    """Nothing has been heard yet."""
+    IDLE = "idle"
+    """Between cycles."""
+    STARTING = "starting"
+    """A cycle has begun and looks for a target."""
+    ANALYZING = "analyzing"
+    GENERATING = "generating"
+    """The model writes."""
+    COMMITTED = "committed"
+    """The document is committed; the push may follow."""
+    FAILED = "failed"
+    """The cycle ended without a document."""
+    WAITING = "waiting"
+    """Ollama is away and the daemon waits for it."""
+    BACKING_OFF = "backing_off"
+    """A pause after repeated failures."""
+    STOPPED = "stopped"
+    """The daemon said that it stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """The daemon's counters, from its newest stats. None: not heard yet. Meaning of each: `StatsSnapshot`."""
+
+    total_cycles: int | None = None
+    successful_cycles: int | None = None
+    failed_cycles: int | None = None
+    skipped_cycles: int | None = None
+    success_rate: float | None = None
+    consecutive_failures: int | None = None
+    total_documented: int | None = None
+    last_7_days: int | None = None
+    by_repo: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The state at one moment. Times are Unix seconds in UTC; None: not known.
+
+    Attributes:
+        stage: What the daemon is doing.
+        since: When that began.
+        cycle_num: Number of the newest cycle since the daemon's start.
+        target: What is being documented, as are the next three; None between cycles.
+        repo: Its repository.
+        doc_type: Kind of document.
+        language: Its programming language.
+        next_cycle_at: When the next cycle will start.
+        last_message_at: When the newest message arrived, by the relay's clock.
+        last_commit: Fields of the newest `documentation_committed`: `at, target, repo, doc_type, language, commit,
+            commit_message, tokens, time_ms`; empty before the first.
+        last_error: The newest failure: `at, event, target, error`; empty before the first.
+        counters: The daemon's own counters.
+    """
+
+    stage: Stage = Stage.UNKNOWN
+    since: float | None = None
+    cycle_num: int | None = None
+    target: str | None = None
+    repo: str | None = None
+    doc_type: str | None = None
+    language: str | None = None
+    next_cycle_at: float | None = None
+    last_message_at: float | None = None
+    last_commit: dict[str, Any] = field(default_factory=dict)
+    last_error: dict[str, Any] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, ready for JSON."""
+        return {**asdict(self), "stage": str(self.stage)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Snapshot:
+        """Read what `as_dict` wrote, by this version or a newer one; unknown fields are left out."""
+        known = {f.name for f in fields(cls)}
+        taken = {name: value for name, value in values.items() if name in known}
+        stage = taken.pop("stage", None)
+        counters = taken.pop("counters", None)
+        known_counters = {f.name for f in fields(Counters)}
+        return cls(
+            stage=Stage(stage) if stage in set(Stage) else Stage.UNKNOWN,
+            counters=Counters(**{name: value for name, value in (counters or {}).items() if name in known_counters}),
+            **taken,
+        )
+
+
+class Activity:
+    """Folds messages, in order, into the current `Snapshot`.
+
+    The five event types say where a good cycle is; only the logs tell failures, waits and stops, so both are read.
+    Messages of other programs change nothing but the time of the newest message.
+    """
+
+    def __init__(self, snapshot: Snapshot | None = None, *, clock: PublisherClock | None = None) -> None:
+        self._state = Snapshot() if snapshot is None else snapshot
+        self._last_message_at = self._state.last_message_at
+        self._clock = PublisherClock() if clock is None else clock
+        self._is_in_cycle = self._state.stage in _IN_CYCLE
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The state now."""
+        if self._state.last_message_at != self._last_message_at:
+            self._state = replace(self._state, last_message_at=self._last_message_at)
+        return self._state
+
+    def fold(self, channel: str, payload: object, received_at: float) -> None:
+        """Take one message: where it was published, its decoded payload, and when it arrived (Unix seconds)."""
+        self._last_message_at = received_at
+        if not isinstance(payload, dict):
+            return
+        kind = kind_of(channel)
+        if kind is Kind.LOGS:
+            # Most log lines change nothing: look before parsing, this is on the relay's hot path.
+            name = payload.get("event")
+            if isinstance(name, str) and name in _LOG_STAGES:
+                self._fold_log(name, payload, received_at)
+            return
+        match parse_record(channel, payload, received_at, self._clock):
+            case WormEvent() as event:
+                self._fold_event(event, received_at)
+            case StatsSnapshot() as stats:
+                self._change(counters=Counters(**{f.name: getattr(stats, f.name) for f in fields(Counters)}))
+
+    def _fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
+        stage = _LOG_STAGES[name]
+        if name in _FAILURES:
+            texts = {key: line[key] if isinstance(line.get(key), str) else None for key in ("target", "error")}
+            self._change(last_error={"at": at, "event": name} | texts)
+        match name:
+            case "cycle_starting":
+                number = line.get("cycle_num")
+                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=number if type(number) is int else None)
+            case "daemon_starting":
+                self._enter(Stage.IDLE, at, **_NO_TARGET, cycle_num=None, next_cycle_at=None)
+            case "daemon_stopped":
+                self._enter(Stage.STOPPED, at, **_NO_TARGET, next_cycle_at=None)
+            case "documenting" if self._state.stage is not Stage.GENERATING:
+                # The older one-shot mode sends no events: its log line is all there is.
+                named = {key: line[key] for key in ("target", "repo", "doc_type") if isinstance(line.get(key), str)}
+                self._enter(Stage.ANALYZING, at, **named)
+            case "ollama_recovered":
+                self._enter(Stage.STARTING if self._is_in_cycle else Stage.IDLE, at)
+            case "documentation_committed" | "waiting_for_ollama" | "ollama_unavailable_waiting":
+                self._enter(stage or self._state.stage, at)
+            case _ if stage is not None:
+                self._enter(stage, at, **_NO_TARGET)
+
+    def _fold_event(self, event: WormEvent, at: float) -> None:
+        named = {name: getattr(event, name) for name in _NO_TARGET if getattr(event, name) is not None}
+        match event.type:
+            case "cycle_starting":
+                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=event.cycle_num)
+            case "analyzing":
+                self._enter(Stage.ANALYZING, at, **named)
+            case "generating":
+                self._enter(Stage.GENERATING, at, **named)
+            case "documentation_committed":
+                commit = {"at": at} | {name: getattr(event, name) for name in _COMMIT_FIELDS}
+                self._enter(Stage.COMMITTED, at, **named, last_commit=commit)
+            case "next_cycle":
+                if self._state.stage in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
+                    self._enter(Stage.IDLE, at, **_NO_TARGET)
+                self._change(next_cycle_at=None if event.next_cycle_at is None else event.next_cycle_at.timestamp())
+
+    def _enter(self, stage: Stage, at: float, **changes: Any) -> None:
+        if stage is not Stage.WAITING:
+            self._is_in_cycle = stage in _IN_CYCLE
+        self._change(stage=stage, since=self._state.since if self._state.stage is stage else at, **changes)
+
+    def _change(self, **changes: Any) -> None:
+        self._state = replace(self._state, **changes)
+
+
+_IN_CYCLE = frozenset({Stage.STARTING, Stage.ANALYZING, Stage.GENERATING})
+
+_LOG_STAGES: dict[str, Stage | None] = {
+    "backing_off": Stage.BACKING_OFF,
+    "cycle_skipped_no_candidates": Stage.IDLE,
+    "cycle_starting": Stage.STARTING,
+    "daemon_starting": Stage.IDLE,
+    "daemon_stopped": Stage.STOPPED,
+    "documentation_committed": Stage.COMMITTED,
+    "documentation_failed": Stage.FAILED,
+    "documenting": Stage.ANALYZING,
+    "dry_run_complete": Stage.IDLE,
+    "llm_error": Stage.FAILED,
+    "ollama_recovered": None,  # back to what was interrupted
+    "ollama_unavailable_waiting": Stage.WAITING,
+    "push_failed": None,  # the cycle still counts as a success
+    "scheduled_task_error": Stage.FAILED,
+    "waiting_for_ollama": Stage.WAITING,
+}
+_FAILURES = frozenset(
+    {"documentation_failed", "llm_error", "ollama_unavailable_waiting", "push_failed", "scheduled_task_error"}
+)
+_NO_TARGET = dict.fromkeys(("target", "repo", "doc_type", "language"))
+_COMMIT_FIELDS = (*_NO_TARGET, "commit", "commit_message", "tokens", "time_ms")

@@ -1,0 +1,106 @@
+"""The tree of errors.
+
+Every error that this package raises on purpose derives from `MonitorError`::
+
+    MonitorError
+    ├── SettingError            a setting has an unusable value
+    ├── FrameError              a frame breaks the protocol
+    ├── RelayError              the relay could not start
+    │   ├── PortTakenError          something else listens on the port
+    │   └── EmbeddedServerError     the embedded server could not start
+    ├── SourceError             upstream failed
+    │   ├── SourceRefusedError      a server answered, and said no
+    │   └── RecordingError          a file of recorded traffic cannot be read
+    └── ConnectError            the notebook side could not reach a relay
+        ├── RelayNotFoundError      no relay is known or none answers
+        └── TokenRefusedError       the relay wants another token
+
+Each says what is wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConnectError",
+    "EmbeddedServerError",
+    "FrameError",
+    "MonitorError",
+    "PortTakenError",
+    "RecordingError",
+    "RelayError",
+    "RelayNotFoundError",
+    "SettingError",
+    "SourceError",
+    "SourceRefusedError",
+    "TokenRefusedError",
+]
+
+
+class MonitorError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingError(MonitorError):
+    """A setting has a value that cannot be used.
+
+    Attributes:
+        name: The setting, as the option spells it.
+        problem: What is wrong with its value, and what would be right.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self.problem = problem
+        super().__init__(f"{name}: {problem}")
+
+
+class FrameError(MonitorError):
+    """A frame breaks the protocol: not JSON, of an unknown type, or with a field out of range."""
+
+
+class RelayError(MonitorError):
+    """The relay could not start."""
+
+
+class PortTakenError(RelayError):
+    """Something else listens on the address the relay was given.
+
+    Attributes:
+        host: Address asked for.
+        port: Port asked for.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(
+            f"port {port} on {host} is taken, perhaps by another relay: stop that one, or choose another with --port"
+        )
+
+
+class EmbeddedServerError(RelayError):
+    """The embedded server could not be found or did not come up."""
+
+
+class SourceError(MonitorError):
+    """Upstream failed: the connection is lost, silent, or was never made."""
+
+
+class SourceRefusedError(SourceError):
+    """A server answered and refused: a wrong password, a forbidden channel, too many clients."""
+
+
+class RecordingError(SourceError):
+    """A file of recorded traffic is missing or holds something else."""
+
+
+class ConnectError(MonitorError):
+    """The notebook side could not reach a relay."""
+
+
+class RelayNotFoundError(ConnectError):
+    """No relay is known on this machine, or none answers at the URL."""
+
+
+class TokenRefusedError(ConnectError):
+    """The relay answered and refused the token."""

@@ -1,0 +1,140 @@
+"""Filters: which messages a reader wants, evaluated by the relay, equal ones once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from codeworm_monitor.envelope import Envelope
+from codeworm_monitor.errors import FrameError
+from codeworm_monitor.records import LEVELS, level_rank
+
+__all__ = ["Filter"]
+
+MAX_CHOICES = 64
+MAX_TEXT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Conditions on a message; all given ones must hold, None and an empty set mean any.
+
+    A filter is made of plain comparisons: there is no pattern in it that could be made slow.
+
+    Attributes:
+        channels: The message's channel is one of these.
+        level: Its level is at least this one. Messages without a level (events, stats) pass.
+        components: Its component is one of these. Messages without one pass.
+        repos: Its repository is one of these. Messages without one pass.
+        text: Some string value in it contains this text; letter case does not matter.
+    """
+
+    channels: frozenset[str] = frozenset()
+    level: str | None = None
+    components: frozenset[str] = frozenset()
+    repos: frozenset[str] = frozenset()
+    text: str | None = None
+
+    @property
+    def reads_payload(self) -> bool:
+        """Whether the filter looks into the payload, which must then be decoded."""
+        return self.level is not None or self.text is not None or bool(self.components or self.repos)
+
+    def accepts(self, envelope: Envelope, payload: object) -> bool:
+        """Tell whether the message passes.
+
+        Args:
+            envelope: The message.
+            payload: Its decoded data, or None where `reads_payload` is False.
+        """
+        if self.channels and envelope.channel not in self.channels:
+            return False
+        if not self.reads_payload:
+            return True
+        fields: dict[str, Any] = payload if isinstance(payload, dict) else {}
+        nested = fields.get("data")
+        repo = fields.get("repo") or (nested.get("repo") if isinstance(nested, dict) else None)
+        return (
+            self._level_passes(fields.get("level"))
+            and self._choice_passes(self.components, fields.get("component"))
+            and self._choice_passes(self.repos, repo)
+            and (self.text is None or any(self.text in value.casefold() for value in _strings(payload)))
+        )
+
+    def _level_passes(self, level: object) -> bool:
+        if self.level is None or not isinstance(level, str):
+            return True
+        rank, least = level_rank(level), level_rank(self.level)
+        return rank is None or least is None or rank >= least
+
+    @staticmethod
+    def _choice_passes(choices: frozenset[str], value: object) -> bool:
+        return not choices or not isinstance(value, str) or value in choices
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the filter as the `subscribe` frame carries it."""
+        return {
+            "channels": sorted(self.channels),
+            "filter": {
+                "level": self.level,
+                "component": sorted(self.components),
+                "repo": sorted(self.repos),
+                "text": self.text,
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, channels: object, conditions: object) -> Filter:
+        """Read a filter from the fields `channels` and `filter` of a `subscribe` frame.
+
+        Raises:
+            FrameError: A field is unknown, of the wrong type or over its limit (`MAX_CHOICES`, `MAX_TEXT`).
+        """
+        if conditions is None:
+            conditions = {}
+        if not isinstance(conditions, dict):
+            raise FrameError("filter is an object")
+        if unknown := set(conditions) - {"level", "component", "repo", "text"}:
+            raise FrameError(f"filter has no {sorted(unknown)[0][:40]!r}: it takes level, component, repo and text")
+        level, text = conditions.get("level"), conditions.get("text")
+        if level is not None and (not isinstance(level, str) or level.lower() not in LEVELS):
+            raise FrameError(f"filter.level is one of {', '.join(LEVELS)}")
+        if text is not None and (not isinstance(text, str) or len(text) > MAX_TEXT):
+            raise FrameError(f"filter.text is a string of at most {MAX_TEXT} characters")
+        return cls(
+            channels=_choices("channels", channels),
+            level=level.lower() if level else None,
+            components=_choices("filter.component", conditions.get("component")),
+            repos=_choices("filter.repo", conditions.get("repo")),
+            text=text.casefold() if text else None,
+        )
+
+
+def decode(envelope: Envelope) -> object:
+    """Return what an envelope's data says."""
+    return orjson.loads(envelope.data)
+
+
+def _choices(name: str, value: object) -> frozenset[str]:
+    if value is None:
+        return frozenset()
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or len(value) > MAX_CHOICES or not all(isinstance(item, str) for item in value):
+        raise FrameError(f"{name} is a string or a list of at most {MAX_CHOICES} strings")
+    return frozenset(value)
+
+
+def _strings(payload: object) -> Iterator[str]:
+    waiting = [payload]
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                yield text
+            case dict() as mapping:
+                waiting.extend(mapping.values())
+            case list() as items:
+                waiting.extend(items)

@@ -1,0 +1,381 @@
+"""Frames of both wire protocols, from values to bytes and back; no socket, no clock, no state.
+
+**v1**, the original dashboard's, for clients that offer no subprotocol. Text frames only::
+
+    {"channel": "codeworm:logs", "data": …}                                  one message
+    {"channel": "codeworm:history", "data": [{"channel": …, "data": …}, …]}  once, first, if there is any
+    ping  →  {"type": "pong"}                                                a client's text, and the answer
+
+**v2**, subprotocol `codeworm.v2`. Each text frame is a JSON object with a `type`. The server opens with `hello`, the
+client answers with `subscribe`, the server with `subscribed`; then come `batch`, `gap` and `position` in the order of
+the log. Times are Unix seconds; a cursor is the text `epoch:offset` (`envelope.Cursor`).
+
+| from | type | fields |
+|---|---|---|
+| server | `hello` | `version, epoch, oldest, head, channels, snapshot, limits, time` |
+| client | `subscribe` | `since`, `channels`, `filter`: see `Subscribe` |
+| server | `subscribed` | `recovered` (null unless a cursor was given), `reason`, `cursor` (where delivery starts) |
+| server | `batch` | `envelopes`: list of `offset, received_at, channel, data` and, if data is not the payload, `mark` |
+| server | `gap` | fields of `envelope.Gap` |
+| server | `position` | `offset`: all up to here was delivered or filtered out; also the heartbeat |
+| client | `ping` | |
+| server | `pong` | `time` |
+| server | `error` | `message`; the server then closes |
+
+Close codes say whether to come back, as those of centrifuge do: below 4500 yes (1012, the relay restarts; 4000, slow),
+from 4500 no (4500, a frame broke the protocol).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from codeworm_monitor.envelope import Cursor, Entry, Envelope, Gap, GapCause, Mark
+from codeworm_monitor.errors import FrameError
+from codeworm_monitor.filters import Filter
+
+__all__ = [
+    "CLOSE_PROTOCOL",
+    "CLOSE_SLOW",
+    "MAX_TAIL",
+    "SUBPROTOCOL",
+    "V1_PONG",
+    "Batch",
+    "ErrorFrame",
+    "Hello",
+    "Ping",
+    "Pong",
+    "Position",
+    "Subscribe",
+    "Subscribed",
+    "encode_from_client",
+    "encode_v1",
+    "encode_v1_history",
+    "encode_v2",
+    "parse_from_client",
+    "parse_from_server",
+    "split_runs",
+    "text_frame",
+]
+
+SUBPROTOCOL = "codeworm.v2"
+HISTORY_CHANNEL = "codeworm:history"
+V1_PONG = b'{"type":"pong"}'
+CLOSE_SLOW = 4000
+CLOSE_PROTOCOL = 4500
+MAX_TAIL = 1_000_000
+
+
+def text_frame(text: bytes) -> bytes:
+    """Return a WebSocket text frame as a server sends it: whole, unmasked, without extensions.
+
+    Source: RFC 6455, section 5.2.
+    """
+    length = len(text)
+    if length < 126:
+        return b"\x81" + length.to_bytes(1, "big") + text
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + text
+    return b"\x81\x7f" + length.to_bytes(8, "big") + text
+
+
+# v1
+
+
+def encode_v1(envelope: Envelope) -> bytes:
+    """Return the v1 text of a message."""
+    return b'{"channel":' + _quoted(envelope.channel) + b',"data":' + envelope.data + b"}"
+
+
+def encode_v1_history(envelopes: Iterable[Envelope], *, max_bytes: int) -> bytes | None:
+    """Return the v1 history of messages, oldest first, or None if there are none.
+
+    The oldest are left out where the text would pass `max_bytes`: clients close on a message over their limit.
+    """
+    texts: list[bytes] = []
+    room = max_bytes - 64
+    for envelope in reversed(list(envelopes)):
+        text = encode_v1(envelope)
+        room -= len(text) + 1
+        if room < 0:
+            break
+        texts.append(text)
+    if not texts:
+        return None
+    return b'{"channel":"' + HISTORY_CHANNEL.encode() + b'","data":[' + b",".join(reversed(texts)) + b"]}"
+
+
+# v2, from the server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """The server's opening.
+
+    Attributes:
+        version: Version of the relay.
+        epoch: Identity of the numbering.
+        oldest: Oldest offset that can be had.
+        head: Newest offset given.
+        channels: Channels relayed.
+        snapshot: The state now, as `activity.Snapshot.as_dict` gives it.
+        limits: Bounds in force, by name: `max_frame_bytes`, `heartbeat_seconds`.
+        time: The relay's clock, Unix seconds.
+    """
+
+    version: str
+    epoch: str
+    oldest: int
+    head: int
+    channels: list[str]
+    snapshot: dict[str, Any]
+    limits: dict[str, float]
+    time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribed:
+    """The answer to `subscribe`.
+
+    Attributes:
+        cursor: Delivery starts with the entry after it.
+        recovered: Whether all that followed the client's cursor will be delivered; None if it gave no cursor.
+        reason: Why not: `epoch` (another numbering), `trimmed` (no longer kept) or `future` (never given); else None.
+    """
+
+    cursor: Cursor
+    recovered: bool | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages in ascending order of offset.
+
+    Attributes:
+        envelopes: Pairs of an envelope, its data left empty, and the decoded data.
+    """
+
+    envelopes: list[tuple[Envelope, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """All entries up to `offset` were delivered or filtered out."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to `ping`: the relay's clock, Unix seconds."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFrame:
+    """What the client did wrong."""
+
+    message: str
+
+
+ServerFrame = Hello | Subscribed | Batch | Gap | Position | Pong | ErrorFrame
+
+
+def encode_v2(frame: ServerFrame | Sequence[Envelope]) -> bytes:
+    """Return the v2 text of a frame; a sequence of envelopes becomes a `batch` with their data spliced in unread."""
+    match frame:
+        case Hello():
+            return _dump("hello", {name: getattr(frame, name) for name in Hello.__slots__})
+        case Subscribed():
+            return _dump(
+                "subscribed", {"recovered": frame.recovered, "reason": frame.reason, "cursor": str(frame.cursor)}
+            )
+        case Gap():
+            return _dump("gap", frame.as_dict())
+        case Position():
+            return b'{"type":"position","offset":%d}' % frame.offset
+        case Pong():
+            return _dump("pong", {"time": frame.time})
+        case ErrorFrame():
+            return _dump("error", {"message": frame.message})
+        case Batch():
+            raise TypeError("a server sends envelopes, not a decoded batch")
+        case envelopes:
+            return b'{"type":"batch","envelopes":[' + b",".join(map(_encode_envelope, envelopes)) + b"]}"
+
+
+def split_runs(entries: Iterable[Entry], *, max_bytes: int) -> Iterable[Gap | list[Envelope]]:
+    """Yield entries as frames carry them: each gap alone, envelopes in runs of about `max_bytes` of data at most."""
+    run: list[Envelope] = []
+    size = 0
+    for entry in entries:
+        if type(entry) is Envelope:
+            if run and size + len(entry.data) > max_bytes:
+                yield run
+                run, size = [], 0
+            run.append(entry)
+            size += len(entry.data) + 100
+        elif isinstance(entry, Gap):
+            if run:
+                yield run
+                run, size = [], 0
+            yield entry
+    if run:
+        yield run
+
+
+def _encode_envelope(envelope: Envelope) -> bytes:
+    offset, received_at, channel, data, mark = envelope
+    tail = b"}" if mark is None else b',"mark":"%b"}' % mark.encode()
+    return (
+        b'{"offset":%d,"received_at":%.6f,"channel":' % (offset, received_at)
+        + _quoted(channel)
+        + b',"data":'
+        + data
+        + tail
+    )
+
+
+# v2, from the client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscribe:
+    """What a client wants; may be sent again to change it.
+
+    At most one of `cursor`, `tail` and `time` is given: on the wire `"since": {"cursor": "epoch:offset"}`,
+    `{"tail": 500}` or `{"time": 1795384606.4}`. None of them: from now on, which is `"since": "now"`.
+
+    Attributes:
+        cursor: Continue after this entry.
+        tail: Start with the newest so many entries.
+        time: Start with the first message received at or after this time, Unix seconds.
+        filter: What of it.
+    """
+
+    cursor: Cursor | None = None
+    tail: int | None = None
+    time: float | None = None
+    filter: Filter = field(default_factory=Filter)
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a `pong`."""
+
+
+ClientFrame = Subscribe | Ping
+
+
+def encode_from_client(frame: ClientFrame) -> bytes:
+    """Return the v2 text of a client's frame."""
+    match frame:
+        case Ping():
+            return b'{"type":"ping"}'
+        case Subscribe():
+            since: Any = "now"
+            if frame.cursor is not None:
+                since = {"cursor": str(frame.cursor)}
+            elif frame.tail is not None:
+                since = {"tail": frame.tail}
+            elif frame.time is not None:
+                since = {"time": frame.time}
+            return _dump("subscribe", {"since": since, **frame.filter.as_dict()})
+
+
+def parse_from_client(text: str | bytes) -> ClientFrame:
+    """Read a client's frame.
+
+    Raises:
+        FrameError: It is not JSON, of an unknown type, or a field is unknown, of the wrong type or out of range.
+    """
+    frame = values = _load(text)
+    match frame:
+        case {"type": "ping"}:
+            return Ping()
+        case {"type": "subscribe"}:
+            if unknown := set(values) - {"type", "since", "channels", "filter"}:
+                raise FrameError(f"subscribe has no field {sorted(unknown)[0][:40]!r}")
+            accepted = Filter.from_dict(values.get("channels"), values.get("filter"))
+            match values.get("since"):
+                case None | "now":
+                    return Subscribe(filter=accepted)
+                case {"cursor": str(cursor), **other} if not other:
+                    return Subscribe(cursor=Cursor.parse(cursor), filter=accepted)
+                case {"tail": int(tail), **other} if not other and type(tail) is int and 0 <= tail <= MAX_TAIL:
+                    return Subscribe(tail=tail, filter=accepted)
+                case {"time": int() | float() as time, **other} if not other and type(time) is not bool:
+                    return Subscribe(time=float(time), filter=accepted)
+                case _:
+                    raise FrameError(
+                        f'since is "now", {{"cursor": "epoch:offset"}}, {{"tail": 0 to {MAX_TAIL}}} or {{"time": seconds}}'
+                    )
+        case {"type": str(kind)}:
+            raise FrameError(f"a client sends subscribe and ping, not {kind[:40]!r}")
+        case _:
+            raise FrameError("a frame is an object with a type")
+
+
+def parse_from_server(text: str | bytes) -> ServerFrame | None:
+    """Read a server's frame; None for a type this version does not know, which a newer relay may send.
+
+    Raises:
+        FrameError: It is not JSON, or a field of a known type is missing or of the wrong type.
+    """
+    frame = values = _load(text)
+    try:
+        match frame:
+            case {"type": "batch", "envelopes": list(envelopes)}:
+                return Batch([_parse_envelope(item) for item in envelopes])
+            case {"type": "position", "offset": int(offset)}:
+                return Position(offset)
+            case {"type": "gap"}:
+                fields = {name: values[name] for name in Gap.__slots__}
+                return Gap(**fields | {"cause": GapCause(values["cause"])})
+            case {"type": "hello"}:
+                return Hello(**{name: values[name] for name in Hello.__slots__})
+            case {"type": "subscribed", "cursor": str(cursor)}:
+                return Subscribed(
+                    cursor=Cursor.parse(cursor), recovered=values.get("recovered"), reason=values.get("reason")
+                )
+            case {"type": "pong", "time": float(time)}:
+                return Pong(time)
+            case {"type": "error", "message": str(message)}:
+                return ErrorFrame(message)
+            case {"type": "batch" | "position" | "subscribed" | "pong" | "error" as kind}:
+                raise FrameError(f"a field of {kind} is missing or of the wrong type")
+            case {"type": str()}:
+                return None
+            case _:
+                raise FrameError("a frame is an object with a type")
+    except (KeyError, TypeError, ValueError) as error:
+        raise FrameError(f"a field of {frame['type']} is missing or of the wrong type: {error}") from error
+
+
+def _parse_envelope(item: dict[str, Any]) -> tuple[Envelope, Any]:
+    mark = item.get("mark")
+    envelope = Envelope(item["offset"], item["received_at"], item["channel"], b"", None if mark is None else Mark(mark))
+    return envelope, item["data"]
+
+
+def _load(text: str | bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise FrameError(f"a frame is JSON: {error}") from error
+
+
+def _dump(kind: str, fields: dict[str, Any]) -> bytes:
+    return orjson.dumps({"type": kind, **fields})
+
+
+@lru_cache(maxsize=1024)
+def _quoted(channel: str) -> bytes:
+    return orjson.dumps(channel)

@@ -1,0 +1,169 @@
+"""Settings of the relay, each documented where it is defined.
+
+The options of the command line, the environment variables and the table in the README are made from these fields.
+The environment is read by the command line alone; as a library, pass values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple, get_type_hints
+from urllib.parse import urlsplit
+
+from codeworm_monitor.errors import SettingError
+
+__all__ = ["DEFAULT_CHANNELS", "ENVIRONMENT_PREFIX", "RelaySettings", "SettingField", "setting_fields"]
+
+ENVIRONMENT_PREFIX = "CODEWORM_MONITOR_"
+DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaySettings:
+    """How a relay runs. Durations are seconds, sizes bytes.
+
+    Raises:
+        SettingError: A value cannot be used; the message says which and what would do.
+    """
+
+    # Upstream
+    redis_url: str | None = _setting(
+        None,
+        "Redis to subscribe to: redis://, rediss:// (TLS), unix:// or redis+sentinel://host:26379,…/name. "
+        "None: one on 127.0.0.1:6379 if it answers, else the embedded server.",
+    )
+    channels: tuple[str, ...] = _setting(DEFAULT_CHANNELS, "Channels to relay, comma-separated.")
+    dead_after: float = _setting(4.0, "Seconds Redis may stay silent after a PING before the connection is given up.")
+
+    # Where readers connect
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8765, "Port to listen on; 0 takes any free one.")
+    path: str = _setting("/ws", "Path of the WebSocket.")
+
+    # Who may connect
+    token: str | None = _setting(None, "Token that readers must present. None: a new random one at each start.")
+    no_token: bool = _setting(default=False, help="Let every local reader in without a token.")
+    v1_origin: tuple[str, ...] = _setting(
+        (), "Origin of a web page, such as http://localhost:5173, that may connect without a token; repeatable."
+    )
+    allowed_host: tuple[str, ...] = _setting(
+        (),
+        "Further name by which the relay may be addressed (Host header); repeatable. IP addresses and localhost always may.",
+    )
+
+    # Bounds
+    history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
+    backlog: int = _setting(50_000, "Newest messages kept for readers that resume.")
+    backlog_bytes: int = _setting(64 * 2**20, "Most bytes the backlog may hold.")
+    max_payload: int = _setting(
+        512 * 2**10, "Largest payload relayed whole, in bytes; of a larger one the first 4 KiB, marked."
+    )
+    max_readers: int = _setting(10_000, "Most readers connected at one time.")
+    window: float = _setting(0.003, "Seconds in which messages after the first are joined into one write per reader.")
+    send_timeout: float = _setting(10.0, "Seconds a reader may take nothing before it is cut.")
+    heartbeat: float = _setting(15.0, "Seconds after which a v2 reader that was sent nothing is told the position.")
+    drain: float = _setting(5.0, "Seconds that a shutdown may take.")
+
+    # What it tells
+    log_format: str = _setting("console", "Form of the relay's own log: console or json.")
+    log_level: str = _setting("info", "Least severe line of it: debug, info, warning or error.")
+
+    def __post_init__(self) -> None:
+        _check_url(self.redis_url)
+        if not self.channels or any(not name or "\n" in name for name in self.channels):
+            raise SettingError("channels", "name at least one channel, such as codeworm:logs")
+        if not self.host:
+            raise SettingError("host", "an address such as 127.0.0.1, or 0.0.0.0 for all")
+        if not 0 <= self.port <= 65535:
+            raise SettingError("port", f"{self.port} is not between 0 and 65535")
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or self.path in (
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/info",
+        ):
+            raise SettingError("path", f"{self.path!r} is no usable path; /ws is the original's")
+        if self.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,256}", self.token):
+            raise SettingError("token", "8 to 256 letters, digits and any of . _ ~ - (it must fit a URL and a header)")
+        if self.token is not None and self.no_token:
+            raise SettingError("no_token", "contradicts a token: give one of the two")
+        for origin in self.v1_origin:
+            if not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise SettingError("v1_origin", f"{origin!r} is no origin; one looks like http://localhost:5173")
+        for name in ("history", "backlog", "backlog_bytes", "max_payload", "max_readers"):
+            if getattr(self, name) < (0 if name == "history" else 1):
+                raise SettingError(name, f"{getattr(self, name)} is too small")
+        for name in ("dead_after", "send_timeout", "heartbeat", "drain"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise SettingError(name, f"{getattr(self, name)} is not between 0 and 86,400 seconds")
+        if not 0 <= self.window <= 1:
+            raise SettingError("window", f"{self.window} is not between 0 and 1 second")
+        if self.log_format not in ("console", "json"):
+            raise SettingError("log_format", f"{self.log_format!r} is neither console nor json")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingError("log_level", f"{self.log_level!r} is none of debug, info, warning and error")
+
+
+class SettingField(NamedTuple):
+    """One setting, as options, environment and documentation need it.
+
+    Attributes:
+        name: Field of `RelaySettings`.
+        option: Its option, such as `--redis-url`.
+        variable: Its environment variable.
+        type: `str`, `int`, `float`, `bool` or `tuple` (of strings).
+        default: Its default.
+        help: One sentence or two.
+    """
+
+    name: str
+    option: str
+    variable: str
+    type: type
+    default: Any
+    help: str
+
+
+def setting_fields() -> Iterator[SettingField]:
+    """Yield every setting in the order of its definition."""
+    hints = get_type_hints(RelaySettings)
+    for one in fields(RelaySettings):
+        plain = next(
+            kind
+            for kind in (bool, int, float, str, tuple)
+            if str(hints[one.name]).startswith((f"<class '{kind.__name__}'", kind.__name__))
+        )
+        default = None if one.default is MISSING else one.default
+        option = "--" + one.name.replace("_", "-")
+        yield SettingField(
+            one.name, option, ENVIRONMENT_PREFIX + one.name.upper(), plain, default, one.metadata["help"]
+        )
+
+
+def redacted(url: str) -> str:
+    """Return a URL without its password, fit for a log."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _check_url(url: str | None) -> None:
+    if url is None:
+        return
+    expected = "expected redis://host:port, rediss://…, unix:///path or redis+sentinel://host:port/name"
+    try:
+        parts = urlsplit(url)
+        port = parts.port if "," not in parts.netloc else None
+    except ValueError as error:
+        raise SettingError("redis_url", f"{error}; {expected}") from error
+    if parts.scheme == "unix" and parts.path:
+        return
+    if parts.scheme not in ("redis", "rediss", "redis+sentinel") or not parts.netloc or port == 0:
+        raise SettingError("redis_url", f"{redacted(url)!r} cannot be used; {expected}")

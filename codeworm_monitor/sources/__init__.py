@@ -1,0 +1,74 @@
+"""Sources: where messages enter. Each is an asynchronous iterator over what happens upstream.
+
+A source yields, in order and without end unless it says otherwise:
+
+- `Connected` when it begins to hear its channels, at first and after each interruption;
+- lists of `Message`, each list what arrived at one time, never empty;
+- `Disconnected` when it ceases to hear them.
+
+Closing the iterator (`aclose`, or cancelling the task that iterates) closes the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+__all__ = ["Connected", "Disconnected", "Happening", "Message", "Source"]
+
+
+class Message(NamedTuple):
+    """One message as it came: where it was published, its bytes, and when it arrived.
+
+    Attributes:
+        channel: Name of the channel.
+        payload: Exact bytes.
+        received_at: Unix seconds by this machine's clock.
+    """
+
+    channel: str
+    payload: bytes
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """All channels are heard from now on.
+
+    Attributes:
+        at: Unix seconds.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The channels are not heard any more; what is published until the next `Connected` is lost.
+
+    Attributes:
+        at: Unix seconds of the last moment at which they were known to be heard.
+        reason: One line for a person.
+        is_refusal: The server answered and refused (password, permission): waiting alone will not mend it.
+    """
+
+    at: float
+    reason: str
+    is_refusal: bool = False
+
+
+Happening = list[Message] | Connected | Disconnected
+
+
+class Source(Protocol):
+    """What a relay reads from."""
+
+    @property
+    def name(self) -> str:
+        """Where the messages come from, for a person; without secrets."""
+        ...
+
+    def __aiter__(self) -> AsyncGenerator[Happening, None]:
+        """Start reading. A source may be iterated again after it was closed, not twice at a time."""
+        ...
