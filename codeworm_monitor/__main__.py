@@ -1,0 +1,5 @@
+"""`python -m codeworm_monitor`."""
+
+from codeworm_monitor.cli import main
+
+main(prog_name="python -m codeworm_monitor")

@@ -1,0 +1,114 @@
+"""Who may connect: the rules for Host, Origin and token. Pure: each takes what the request said."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import parse_qs, urlsplit
+
+__all__ = ["TOKEN_SUBPROTOCOL", "AccessRules", "Refusal"]
+
+TOKEN_SUBPROTOCOL = "codeworm.token."
+"""Prefix of a subprotocol that carries the token: the one place where a browser's script can put it in a header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is refused.
+
+    Attributes:
+        status: HTTP status.
+        reason: One line for the person at the other end; never holds what the request said.
+    """
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRules:
+    """The rules in force.
+
+    - **Host** must be an IP address, localhost or a name allowed, so that a page that rebinds its own name to this
+      machine (DNS rebinding) gets nothing.
+    - **Origin**, which browsers send, must be the relay's own, or one allowed; without tokens also any page of this
+      machine. A missing one is no browser's and passes. `null` never passes.
+    - **Token**, unless none is wanted or the origin is allowed without one: in the header `Authorization: Bearer`,
+      as `?token=`, or as a subprotocol `codeworm.token.…`. Compared in constant time.
+
+    Attributes:
+        token: What must be presented; None: nothing.
+        origins: Origins of pages that may connect without a token.
+        hosts: Names by which the relay may be addressed, beside IP addresses and localhost.
+    """
+
+    token: str | None
+    origins: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+
+    def check_host(self, host: str | None) -> Refusal | None:
+        """Judge the Host header."""
+        name = _hostname(host)
+        if name is not None and (_is_address(name) or name == "localhost" or name in map(str.lower, self.hosts)):
+            return None
+        return Refusal(403, "This host name is not allowed; the relay's setting --allowed-host names those that are.")
+
+    def check_origin(self, origins: Sequence[str], host: str | None) -> Refusal | None:
+        """Judge the Origin headers, of which there is at most one, against the Host header."""
+        if not origins:
+            return None
+        if len(origins) == 1:
+            origin = origins[0]
+            parts = urlsplit(origin) if origin != "null" else None
+            if self._is_listed(origin):
+                return None
+            if parts is not None and parts.scheme in ("http", "https"):
+                if host is not None and parts.netloc.lower() == host.lower():
+                    return None
+                if self.token is None and _is_loopback(_hostname(parts.netloc)):
+                    return None
+        return Refusal(403, "This origin is not allowed; the relay's setting --v1-origin names those that are.")
+
+    def check_token(
+        self, *, origins: Sequence[str], authorization: str | None, query: str, subprotocols: Iterable[str]
+    ) -> Refusal | None:
+        """Judge the token, wherever it was put."""
+        if self.token is None or (len(origins) == 1 and self._is_listed(origins[0])):
+            return None
+        presented = [
+            name.removeprefix(TOKEN_SUBPROTOCOL) for name in subprotocols if name.startswith(TOKEN_SUBPROTOCOL)
+        ]
+        presented += parse_qs(query, max_num_fields=20).get("token", []) if query.count("&") < 20 else []
+        scheme, _, credentials = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer":
+            presented.append(credentials.strip())
+        if not presented:
+            return Refusal(401, "A token is wanted: as Authorization: Bearer, as ?token= or as a subprotocol.")
+        expected = self.token.encode()
+        if any(hmac.compare_digest(one.encode("utf-8", "surrogatepass"), expected) for one in presented[:4]):
+            return None
+        return Refusal(401, "The token is wrong; a relay makes a new one at each start unless --token sets it.")
+
+    def _is_listed(self, origin: str) -> bool:
+        return origin.rstrip("/").lower() in (one.rstrip("/").lower() for one in self.origins)
+
+
+def _hostname(netloc: str | None) -> str | None:
+    try:
+        return urlsplit(f"//{netloc}").hostname if netloc else None
+    except ValueError:
+        return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str | None) -> bool:
+    return name is not None and (name == "localhost" or (_is_address(name) and ip_address(name).is_loopback))

@@ -1,0 +1,195 @@
+"""The command line: what a person starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import click
+
+from codeworm_monitor import __version__
+from codeworm_monitor.errors import MonitorError, SettingError
+from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+
+class DefaultGroup(click.Group):
+    """A group whose first command runs when none is named."""
+
+    default = "relay"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command first where the line begins with one of its options, or is empty."""
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "--version")):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=DefaultGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.version_option(__version__, package_name="codeworm_monitor", message="%(package)s %(version)s")
+def main() -> None:
+    r"""Watch CodeWorm: relay its Redis channels over WebSocket, numbered and resumable.
+
+    Without a command, the relay runs. In a notebook on this machine then:
+
+    \b
+        from codeworm_monitor import connect
+        mon = connect()
+        mon.logs.df
+    """
+
+
+def relay_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting of the relay."""
+    for one in reversed(list(setting_fields())):
+        command = _option(one)(command)
+    return command
+
+
+def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    variables = [one.variable, "REDIS_URL"] if one.name == "redis_url" else [one.variable]
+    common: dict[str, Any] = {"envvar": variables, "show_envvar": True, "help": one.help}
+    if one.type is bool:
+        return click.option(one.option, one.name, is_flag=True, default=one.default, **common)
+    if one.type is tuple and one.name != "channels":
+        return click.option(one.option, one.name, multiple=True, **common)
+    kind = {int: int, float: float}.get(one.type, str)
+    default = ",".join(one.default) if one.name == "channels" else one.default
+    return click.option(one.option, one.name, type=kind, default=default, show_default=True, **common)
+
+
+def read_settings(values: dict[str, Any]) -> RelaySettings:
+    """Return the settings that the options and the environment gave."""
+    values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
+    context = click.get_current_context()
+    from_environment = click.core.ParameterSource.ENVIRONMENT
+    if values["no_token"] and values["token"] and context.get_parameter_source("token") is from_environment:
+        values["token"] = None  # what is typed goes before what lies in the environment
+    return RelaySettings(**values)
+
+
+@main.command()
+@relay_options
+def relay(**values: Any) -> None:
+    r"""Relay Redis channels to WebSocket readers until stopped (Ctrl-C, SIGTERM).
+
+    \b
+    Example: python -m codeworm_monitor relay --redis-url redis://127.0.0.1:26849 --port 8765
+    """
+    with plain_errors():
+        settings = read_settings(values)
+        _run(_relay(settings), settings)
+
+
+@main.command()
+@click.option("--speed", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Times as fast.")
+@click.option("--repeat/--once", default=True, show_default=True, help="Begin again at the end, or stop there.")
+@relay_options
+def demo(speed: float, *, repeat: bool, **values: Any) -> None:
+    r"""Play recorded traffic of a real CodeWorm through the real path: embedded server, PUBLISH, relay.
+
+    \b
+    Example: python -m codeworm_monitor demo --speed 60
+    """
+    with plain_errors():
+        settings = read_settings(values)
+        _run(_demo(settings, speed, repeat), settings)
+
+
+async def _relay(settings: RelaySettings) -> None:
+    from codeworm_monitor.relay import Relay
+
+    async with _stoppable() as stop, Relay(settings) as running:
+        gc.freeze()  # what is loaded by now stays: no need to look through it again and again
+        click.echo(_banner(running))
+        await stop.wait()
+        log.info("stopping")
+
+
+async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  # noqa: FBT001  # read once, just above
+    from codeworm_monitor.demo import play
+    from codeworm_monitor.embedded import EmbeddedServer
+    from codeworm_monitor.relay import Relay
+
+    async with _stoppable() as stop, EmbeddedServer() as server, Relay(settings, redis_url=server.url) as running:
+        await running.wait_connected()
+        click.echo(_banner(running))
+        click.echo(f"Playing recorded traffic, {speed:g} times as fast as it came. Ctrl-C stops it.")
+        player = asyncio.create_task(play(server.url, speed=speed, repeat=repeat), name="demo:play")
+        stopped = asyncio.create_task(stop.wait(), name="demo:stop")
+        try:
+            await asyncio.wait([player, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if player.done():
+                click.echo(f"Played {player.result()} messages.")
+        finally:
+            for task in (player, stopped):
+                task.cancel()
+            await asyncio.wait([player, stopped])
+
+
+@contextlib.asynccontextmanager
+async def _stoppable() -> AsyncIterator[asyncio.Event]:
+    """Yield an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # the guard stops the embedded server when we are gone
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _run(work: Any, settings: RelaySettings) -> None:
+    from codeworm_monitor.logformat import configure_logging
+
+    configure_logging(form=settings.log_format, level=settings.log_level)
+    asyncio.run(work)
+
+
+def _banner(running: Any) -> str:
+    url, http = running.url, running.url.replace("ws://", "http://", 1).removesuffix(running.settings.path)
+    if running.token is None:
+        token = "none is wanted"
+    elif sys.stdout.isatty():
+        token = running.token
+    else:  # this output may be kept in a log, where a token has no place
+        token = f"in {running.announcement}, which only you can read"
+    kind = " (embedded server: it ends with the relay)" if running.is_embedded else ""
+    return "\n".join(
+        [
+            f"codeworm_monitor {__version__} relays {', '.join(running.settings.channels)}",
+            f"  publish to   {redacted(running.redis_url)}{kind}",
+            f"  connect to   {url}",
+            f"  token        {token}",
+            "  notebook     from codeworm_monitor import connect; mon = connect()",
+            f"  health       {http}/readyz",
+        ]
+    )
+
+
+@contextlib.contextmanager
+def plain_errors() -> Any:
+    """Turn this package's errors into one line on standard error and a status that is not 0."""
+    try:
+        yield
+    except SettingError as error:
+        raise click.UsageError(f"--{error.name.replace('_', '-')}: {error.problem}") from error
+    except MonitorError as error:
+        raise click.ClickException(str(error)) from error

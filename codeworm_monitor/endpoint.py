@@ -1,0 +1,346 @@
+"""The endpoint: the port on which readers connect by WebSocket and everything else asks by HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+
+from codeworm_monitor import frames
+from codeworm_monitor.access import AccessRules, Refusal
+from codeworm_monitor.envelope import Cursor, Envelope
+from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
+from codeworm_monitor.fanout import CHUNK, Fanout, Reader, ReaderConnection
+from codeworm_monitor.filters import Filter
+from codeworm_monitor.http import Answer, respond
+from codeworm_monitor.hub import Hub
+from codeworm_monitor.records import Kind, kind_of
+
+__all__ = ["Endpoint"]
+
+MAX_INBOUND = 64 * 2**10
+"""Largest frame taken from a reader, in bytes."""
+INBOUND_RATE = 50.0
+"""Messages a second taken from one reader, after a first `INBOUND_BURST`; what comes faster waits in its socket."""
+INBOUND_BURST = 100
+OPEN_TIMEOUT = 10.0
+"""Seconds that a handshake, and a v2 reader's first `subscribe`, may take."""
+SWEEP = 1.0
+"""Seconds between looks for stalled readers and for readers to be told their position."""
+V1_SUBPROTOCOL = "codeworm.v1"
+"""For browsers that put the token into a subprotocol and speak v1: they want one of their offers chosen."""
+HISTORY_BYTES = 900 * 2**10
+"""Largest v1 history frame: clients of the `websockets` library close on a message over 1 MiB."""
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint:
+    """Serves one hub on one port.
+
+    A reader that offers the subprotocol `codeworm.v2` is spoken to in v2, any other in v1 (`frames` describes both).
+    Each has the promises of `Fanout`. What a reader sends is bounded in size (`MAX_INBOUND`) and rate
+    (`INBOUND_RATE`): faster ones are read more slowly, never at others' cost.
+
+    Args:
+        hub: What is served.
+        rules: Who may connect.
+        answer: Answers HTTP requests on other paths than the WebSocket's; None is answered 404.
+        channels: Channels relayed, as `hello` tells them.
+        version: Version told to readers.
+        path: Path of the WebSocket.
+        history: Messages in the v1 history.
+        max_readers: Most readers at one time.
+        window: Seconds in which messages after the first are joined into one write.
+        send_timeout: Seconds a reader may take nothing before it is cut.
+        heartbeat: Seconds after which a v2 reader that was sent nothing is told the position.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        rules: AccessRules,
+        *,
+        answer: Callable[[str], Answer | None],
+        channels: Sequence[str],
+        version: str,
+        path: str = "/ws",
+        history: int = 200,
+        max_readers: int = 10_000,
+        window: float = 0.003,
+        send_timeout: float = 10.0,
+        heartbeat: float = 15.0,
+    ) -> None:
+        self.hub = hub
+        self.connected = 0
+        """Readers that connected so far."""
+        self.refused = 0
+        """Requests refused by the rules or at the bound of readers."""
+        self.evicted = 0
+        """Readers cut because they took nothing for `send_timeout` seconds."""
+        self.fanout = Fanout(hub, window=window, heartbeat=heartbeat)
+        self._send_timeout = send_timeout
+        self._rules = rules
+        self._answer = answer
+        self._channels = list(channels)
+        self._version = version
+        self._path = path
+        self._history = history
+        self._max_readers = max_readers
+        self._history_frame: tuple[int, bytes | None] = (-1, None)
+        self._server: Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def readers(self) -> int:
+        """Readers connected now."""
+        return 0 if self._server is None else len(self._server.all_connections)
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        if self._server is None:
+            raise RelayError("the endpoint is not started")
+        return cast(int, self._server.sockets[0].getsockname()[1])
+
+    async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to listen.
+
+        Raises:
+            PortTakenError: Something else listens there.
+            RelayError: The address cannot be had on this machine.
+        """
+        try:
+            self._server = await serve(
+                self._handle,
+                host,
+                port,
+                create_connection=ReaderConnection,
+                process_request=self._process_request,
+                select_subprotocol=_select_subprotocol,
+                compression=None,  # pre-made frames are written: no extension may change them
+                server_header=None,
+                open_timeout=OPEN_TIMEOUT,
+                close_timeout=2,
+                max_size=MAX_INBOUND,
+                logger=_quiet_logger(),
+                ssl=tls,
+                backlog=1024,
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTakenError(host, port) from error
+            raise RelayError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        self._sweeper = asyncio.create_task(self._sweep(), name="relay:sweep")
+
+    async def aclose(self, *, within: float = 5.0) -> None:
+        """Stop listening, tell readers that the relay restarts (1012), and cut those that do not answer.
+
+        Returns within `within` seconds, and a moment, whatever the readers do. May be called again.
+        """
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+        self.fanout.close()
+        # A stalled reader would hold its close for ever: it has had its chance.
+        for connection in list(server.all_connections):
+            if connection.paused:
+                connection.transport.abort()
+        server.close(code=1012, reason="the relay restarts, come back")
+        try:
+            async with asyncio.timeout(within):
+                await server.wait_closed()
+        except TimeoutError:
+            for connection in list(server.all_connections):
+                connection.transport.abort()
+            for task in list(server.handler_tasks):  # handshakes under way
+                task.cancel()
+            await server.wait_closed()
+
+    def _connections(self) -> Iterator[ReaderConnection]:
+        if self._server is not None:
+            yield from cast("set[ReaderConnection]", self._server.all_connections)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            self.fanout.tell_positions()
+            for connection in list(self._connections()):
+                if connection.is_stalled(self._send_timeout):
+                    self.evicted += 1
+                    connection.transport.abort()  # closing would wait for the very buffer that does not drain
+
+    # HTTP, and the handshake
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        target = urlsplit(request.path)
+        headers = request.headers
+        hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
+        host = hosts[0] if len(hosts) == 1 else None
+        refusal = self._rules.check_host(host)
+        is_public = target.path in ("/livez", "/readyz")
+        if refusal is None and not is_public:
+            refusal = self._rules.check_origin(origins, host) or self._rules.check_token(
+                origins=origins,
+                authorization=headers.get("Authorization") if len(headers.get_all("Authorization")) == 1 else None,
+                query=target.query,
+                subprotocols=_offered(request),
+            )
+        if refusal is None and target.path != self._path:
+            answer = self._answer(target.path)
+            if answer is not None:
+                return respond(request, answer)
+            refusal = Refusal(404, f"Nothing is here; the WebSocket is at {self._path}.")
+        if refusal is None and self.readers >= self._max_readers:
+            refusal = Refusal(503, "The relay has as many readers as it may (--max-readers); come back later.")
+        if refusal is None:
+            return None
+        self.refused += 1
+        return respond(request, Answer(HTTPStatus(refusal.status), f"{refusal.reason}\n".encode()))
+
+    # WebSocket
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, ReaderConnection)
+        self.connected += 1
+        try:
+            if connection.subprotocol == frames.SUBPROTOCOL:
+                await self._speak_v2(connection)
+            else:
+                await self._speak_v1(connection)
+        except ConnectionClosed:
+            pass  # how every conversation ends
+        except FrameError as error:
+            _send(connection, frames.encode_v2(frames.ErrorFrame(str(error))))
+            with contextlib.suppress(ConnectionClosed):
+                await connection.close(frames.CLOSE_PROTOCOL, str(error)[:100])
+        finally:
+            if connection.reader is not None:
+                self.fanout.remove(connection.reader)
+
+    async def _speak_v1(self, connection: ReaderConnection) -> None:
+        history = self._v1_history()
+        if history is not None:
+            _send(connection, history)
+        self.fanout.add(connection, is_v2=False, wanted=Filter(), offset=self.hub.head)
+        async for message in _metered(connection):
+            if message in ("ping", b"ping"):
+                _send(connection, frames.V1_PONG)
+                await connection.drain()
+
+    def _v1_history(self) -> bytes | None:
+        head, frame = self._history_frame
+        if head != self.hub.head:
+            backlog = self.hub.backlog
+            newest: list[Envelope] = []
+            for entry in reversed(backlog.between(backlog.oldest, backlog.head)):
+                if len(newest) >= self._history:
+                    break
+                if isinstance(entry, Envelope) and kind_of(entry.channel) is not Kind.STATS:
+                    newest.append(entry)
+            frame = frames.encode_v1_history(reversed(newest), max_bytes=HISTORY_BYTES)
+            self._history_frame = (self.hub.head, frame)
+        return frame
+
+    async def _speak_v2(self, connection: ReaderConnection) -> None:
+        hub = self.hub
+        hello = frames.Hello(
+            version=self._version,
+            epoch=hub.epoch,
+            oldest=hub.backlog.oldest,
+            head=hub.head,
+            channels=self._channels,
+            snapshot=hub.snapshot.as_dict(),
+            limits={
+                "heartbeat_seconds": self.fanout.heartbeat,
+                "max_frame_bytes": MAX_INBOUND,
+                "batch_bytes": CHUNK,
+                "messages_per_second": INBOUND_RATE,
+            },
+            time=time.time(),
+        )
+        _send(connection, frames.encode_v2(hello))
+        await connection.drain()
+        messages = _metered(connection)
+        reader: Reader | None = None
+        while True:
+            try:
+                async with asyncio.timeout(OPEN_TIMEOUT if reader is None else None):
+                    message = await anext(messages, None)
+            except TimeoutError:
+                raise FrameError(f"no subscribe came within {OPEN_TIMEOUT:.0f} s") from None
+            if message is None:
+                return
+            match frames.parse_from_client(message):
+                case frames.Ping():
+                    _send(connection, frames.encode_v2(frames.Pong(time.time())))
+                case frames.Subscribe() as request:
+                    if reader is not None:
+                        self.fanout.remove(reader)
+                    reader = self._subscribe(connection, request)
+            await connection.drain()
+
+    def _subscribe(self, connection: ReaderConnection, request: frames.Subscribe) -> Reader:
+        start = self.hub.start_of(request)
+        cursor = Cursor(self.hub.epoch, start.offset)
+        answer = frames.Subscribed(cursor=cursor, recovered=start.recovered, reason=start.reason)
+        _send(connection, frames.encode_v2(answer))
+        if start.gap is not None:
+            _send(connection, frames.encode_v2(start.gap))
+        return self.fanout.add(connection, is_v2=True, wanted=request.filter, offset=start.offset)
+
+
+def _send(connection: ReaderConnection, text: bytes) -> None:
+    if connection.state is State.OPEN:
+        connection.transport.write(frames.text_frame(text))
+
+
+async def _metered(connection: ReaderConnection) -> AsyncIterator[str | bytes]:
+    """Yield a reader's messages, no faster than `INBOUND_RATE` after a first burst."""
+    loop = asyncio.get_running_loop()
+    allowance, seen_at = float(INBOUND_BURST), loop.time()
+    async for message in connection:
+        now = loop.time()
+        allowance = min(float(INBOUND_BURST), allowance + (now - seen_at) * INBOUND_RATE)
+        seen_at = now
+        if allowance < 1:
+            await asyncio.sleep((1 - allowance) / INBOUND_RATE)
+        allowance -= 1
+        yield message
+
+
+def _offered(request: Request) -> list[str]:
+    return [
+        name.strip() for header in request.headers.get_all("Sec-WebSocket-Protocol") for name in header.split(",")[:16]
+    ]
+
+
+def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    for known in (frames.SUBPROTOCOL, V1_SUBPROTOCOL):
+        if known in offered:
+            return Subprotocol(known)
+    return None
+
+
+def _quiet_logger() -> logging.Logger:
+    """Return a logger for the library: at debug level it would write request lines, and tokens in them."""
+    quiet = logging.getLogger("codeworm_monitor.websockets")
+    quiet.setLevel(logging.ERROR)
+    quiet.addFilter(lambda record: record.levelno > logging.INFO)
+    return quiet

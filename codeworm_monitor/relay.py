@@ -1,0 +1,381 @@
+"""The relay: a source, a hub and an endpoint, assembled and kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import secrets
+import threading
+import time
+import warnings
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from codeworm_monitor import __version__, discovery
+from codeworm_monitor.access import AccessRules
+from codeworm_monitor.backlog import Backlog
+from codeworm_monitor.embedded import EmbeddedServer, running_redis
+from codeworm_monitor.endpoint import Endpoint
+from codeworm_monitor.envelope import Gap, GapCause
+from codeworm_monitor.errors import RelayError
+from codeworm_monitor.http import JSON, Answer
+from codeworm_monitor.hub import Hub
+from codeworm_monitor.settings import RelaySettings
+from codeworm_monitor.sources import Connected, Disconnected, Source
+from codeworm_monitor.sources.redis import RedisSource
+from codeworm_monitor.statistics import RelayStatistics, prometheus_text
+
+__all__ = ["Relay", "RelayThread", "start_relay_in_thread"]
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """Takes messages from a source, numbers them, and fans them out to readers over WebSocket.
+
+    Promises, as far as the relay reaches (upstream, Redis pub/sub is at-most-once):
+
+    1. *Order*: one total order over all channels; every reader sees ascending offsets, without duplicates.
+    2. *Loss*: every offset reaches a connected reader or is covered by a gap that a v2 reader sees; every
+       interruption of the subscription upstream is a gap too.
+    3. *Resume*: a v2 reader that returns with its cursor continues without loss or duplicate as far as the backlog
+       reaches, else it is told what is missing.
+    4. *Isolation*: no reader delays another, or grows memory beyond one write and a high-water mark.
+    5. *Bytes*: valid JSON is delivered byte for byte; anything else as `{"raw": text}`, marked.
+
+    One object, two spellings: `async with Relay(...) as relay:`, or `relay = await Relay(...).start()` and
+    `await relay.aclose()`. It runs as background tasks of the loop it was started in; a cell or function that blocks
+    that loop blocks it too: `start_relay_in_thread` gives it a loop of its own. Not reusable after it was closed.
+
+    Args:
+        settings: How it runs; None: the defaults.
+        source: Where messages come from; None: Redis, as the settings say, or the embedded server.
+        options: Single settings, by name, that take precedence over `settings`.
+
+    Raises:
+        SettingError: A setting has an unusable value.
+
+    Example:
+        >>> async with Relay(port=0) as relay:
+        ...     print(relay.url)
+    """
+
+    def __init__(self, settings: RelaySettings | None = None, *, source: Source | None = None, **options: Any) -> None:
+        self.settings = replace(settings or RelaySettings(), **options)
+        self.token = None if self.settings.no_token else self.settings.token or secrets.token_urlsafe(24)
+        """What readers must present; None: nothing."""
+        self.hub = Hub(
+            backlog=Backlog(max_entries=self.settings.backlog, max_bytes=self.settings.backlog_bytes),
+            max_payload=self.settings.max_payload,
+        )
+        self.upstream = "" if source is None else source.name
+        """Where messages come from, without secrets."""
+        self.redis_url: str | None = self.settings.redis_url
+        """Redis to publish to; None with a source of the caller's."""
+        self._source = source
+        self._embedded: EmbeddedServer | None = None
+        self._endpoint: Endpoint | None = None
+        self._announcement: Path | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
+        self._outages = 0
+        self._lost: Disconnected | None = None
+        self._state_since = time.time()
+        self._is_connected = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """Port it listens on."""
+        return self._started.port
+
+    @property
+    def url(self) -> str:
+        """WebSocket URL for readers on this machine; without the token."""
+        host = self.settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        return f"ws://{host}:{self.port}{self.settings.path}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether messages come through the embedded server."""
+        return self._embedded is not None
+
+    @property
+    def announcement(self) -> Path | None:
+        """The file, readable by this user only, in which notebooks on this machine find URL and token."""
+        return self._announcement
+
+    @property
+    def _started(self) -> Endpoint:
+        if self._endpoint is None:
+            raise RelayError("the relay is not started")
+        return self._endpoint
+
+    async def start(self) -> Self:
+        """Begin to listen and to read; returns when readers can connect.
+
+        Redis need not be up: the relay keeps trying, and `/readyz` and `wait_connected` tell when it is heard.
+
+        Raises:
+            PortTakenError: Something else listens on the port.
+            EmbeddedServerError: The embedded server was needed and did not come up.
+            RelayError: The relay was started before.
+        """
+        if self._endpoint is not None or self._is_closed:
+            raise RelayError("a relay is started once; make a new one")
+        settings = self.settings
+        endpoint = self._endpoint = Endpoint(
+            self.hub,
+            AccessRules(token=self.token, origins=settings.v1_origin, hosts=settings.allowed_host),
+            answer=self._answer,
+            channels=settings.channels,
+            version=__version__,
+            path=settings.path,
+            history=settings.history,
+            max_readers=settings.max_readers,
+            window=settings.window,
+            send_timeout=settings.send_timeout,
+            heartbeat=settings.heartbeat,
+        )
+        try:
+            await endpoint.start(settings.host, settings.port)  # first: a taken port should start nothing else
+            source = self._source or await self._find_redis()
+            self.upstream = source.name
+            self._announcement = await asyncio.to_thread(
+                discovery.announce, self.port, url=self.url, token=self.token
+            )
+        except BaseException:
+            await self.aclose()
+            raise
+        self._tasks.append(asyncio.create_task(self._read(source), name="relay:read"))
+        log.info("relaying %s from %s at %s", ", ".join(settings.channels), self.upstream, self.url)
+        return self
+
+    async def wait_connected(self) -> None:
+        """Wait until all channels are heard. Cancelling it changes nothing."""
+        await self._is_connected.wait()
+
+    async def aclose(self) -> None:
+        """Stop: withdraw the announcement, stop reading, tell readers to come back, stop the embedded server.
+
+        Takes `settings.drain` seconds at most, and a moment; may be called again. If cancelled, what is left is
+        stopped when the loop ends.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._announcement is not None:
+            await asyncio.to_thread(discovery.withdraw, self._announcement)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2)
+        if self._endpoint is not None:
+            await self._endpoint.aclose(within=self.settings.drain)
+        if self._embedded is not None:
+            await self._embedded.aclose()
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_tasks", None) and not self._is_closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+
+    def __repr__(self) -> str:
+        if self._is_closed:
+            return "<Relay closed>"
+        if self._endpoint is None:
+            return "<Relay not started>"
+        return f"<Relay {self.url}: {self._endpoint.readers} readers, {self.hub.head} entries from {self.upstream}>"
+
+    # Upstream
+
+    async def _find_redis(self) -> Source:
+        settings = self.settings
+        if self.redis_url is None and await running_redis():
+            self.redis_url = "redis://127.0.0.1:6379"
+        if self.redis_url is None:
+            self._embedded = await EmbeddedServer().start()
+            self.redis_url = self._embedded.url
+        return RedisSource(self.redis_url, channels=settings.channels, dead_after=settings.dead_after)
+
+    async def _read(self, source: Source) -> None:
+        """Take what happens upstream. Ends with the source; a recording has an end."""
+        async for happening in aiter(source):
+            match happening:
+                case list():
+                    self.hub.receive(happening)
+                case Connected(at=at):
+                    self._on_connected(at)
+                case Disconnected():
+                    self._on_disconnected(happening)
+        self._on_disconnected(Disconnected(time.time(), "the source has ended"))
+
+    def _on_connected(self, at: float) -> None:
+        if self._lost is not None:
+            log.info("%s is heard again, after %.1f s", self.upstream, at - self._lost.at)
+            self.hub.report(
+                Gap(
+                    cause=GapCause.SOURCE_OUTAGE,
+                    started_at=self._lost.at,
+                    ended_at=max(at, self._lost.at),
+                    detail=f"{self.upstream}: {self._lost.reason}",
+                )
+            )
+        self._lost, self._state_since = None, at
+        self._is_connected.set()
+
+    def _on_disconnected(self, lost: Disconnected) -> None:
+        if self._lost is None:
+            self._outages += 1
+            self._lost, self._state_since = lost, lost.at
+        else:  # still away; only the reason is news
+            self._lost = replace(lost, at=self._lost.at)
+        self._is_connected.clear()
+        log.warning("%s is not heard: %s", self.upstream, lost.reason)
+
+    # What it knows of itself
+
+    def statistics(self) -> RelayStatistics:
+        """Return the relay's state at this moment."""
+        endpoint, hub = self._started, self.hub
+        return RelayStatistics(
+            version=__version__,
+            epoch=hub.epoch,
+            oldest=hub.backlog.oldest,
+            head=hub.head,
+            backlog_bytes=hub.backlog.bytes,
+            started_at=hub.started_at,
+            upstream=self.upstream,
+            is_connected=self._is_connected.is_set(),
+            upstream_since=self._state_since,
+            upstream_reason="" if self._lost is None else self._lost.reason,
+            outages=self._outages,
+            received=dict(hub.received),
+            marked={str(mark): number for mark, number in hub.marked.items()},
+            gaps={str(cause): number for cause, number in hub.gaps.items()},
+            readers=endpoint.readers,
+            readers_connected=endpoint.connected,
+            readers_refused=endpoint.refused,
+            readers_evicted=endpoint.evicted,
+            most_behind=max((hub.head - reader.offset for reader in endpoint.fanout.readers), default=0),
+            bytes_sent=endpoint.fanout.bytes_sent,
+            last_message_at=hub.snapshot.last_message_at,
+        )
+
+    def _answer(self, path: str) -> Answer | None:
+        match path:
+            case "/livez":
+                return Answer(HTTPStatus.OK, b"alive\n")
+            case "/readyz":
+                if self._is_connected.is_set():
+                    return Answer(HTTPStatus.OK, b"ready\n")
+                reason = "not subscribed yet" if self._lost is None else self._lost.reason
+                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"deaf: {self.upstream}: {reason}\n".encode())
+            case "/metrics":
+                body, content_type = prometheus_text(self.statistics())
+                return Answer(HTTPStatus.OK, body, content_type)
+            case "/info":
+                known = {
+                    "statistics": self.statistics().as_dict(),
+                    "channels": self.settings.channels,
+                    "snapshot": self.hub.snapshot.as_dict(),
+                }
+                return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
+            case _:
+                return None
+
+
+class RelayThread:
+    """A relay in a thread and an event loop of its own, made by `start_relay_in_thread`.
+
+    It goes on while the program, or a notebook's cell, blocks. Use `with`, or call `close`.
+    """
+
+    def __init__(self, relay: Relay, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+        self.relay = relay
+        """The relay; of its methods, only `statistics` may be called from other threads."""
+        self._loop = loop
+        self._thread = thread
+
+    @property
+    def url(self) -> str:
+        """WebSocket URL for readers on this machine; without the token."""
+        return self.relay.url
+
+    @property
+    def token(self) -> str | None:
+        """What readers must present; None: nothing."""
+        return self.relay.token
+
+    def close(self) -> None:
+        """Stop the relay and its thread; may be called again. Takes as long as `Relay.aclose`."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self.relay.aclose(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RelayThread {self.relay!r}>"
+
+
+def start_relay_in_thread(
+    settings: RelaySettings | None = None, *, source: Source | None = None, **options: Any
+) -> RelayThread:
+    """Start a relay in a thread of its own and return when readers can connect.
+
+    Args:
+        settings: As for `Relay`, as are the next two.
+        source: Where messages come from. It is iterated in the relay's thread.
+        options: Single settings.
+
+    Raises:
+        SettingError: A setting has an unusable value.
+        RelayError: The relay could not start; see `Relay.start`.
+
+    Example:
+        >>> with start_relay_in_thread(port=0) as relay:
+        ...     print(relay.url)
+    """
+    started: concurrent.futures.Future[RelayThread] = concurrent.futures.Future()
+
+    def run() -> None:
+        with asyncio.Runner() as runner:
+            loop = runner.get_loop()
+            try:
+                relay = runner.run(_start(settings, source, options))
+            except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
+                started.set_exception(error)
+                return
+            started.set_result(RelayThread(relay, loop, threading.current_thread()))
+            loop.run_forever()
+
+    threading.Thread(target=run, name="codeworm_monitor:relay", daemon=True).start()
+    return started.result()
+
+
+async def _start(settings: RelaySettings | None, source: Source | None, options: dict[str, Any]) -> Relay:
+    return await Relay(settings, source=source, **options).start()

@@ -1,0 +1,122 @@
+"""What a relay knows of itself, at one moment, and the same as Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+__all__ = ["RelayStatistics", "prometheus_text"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayStatistics:
+    """A relay at one moment. Times are Unix seconds, by the relay's clock.
+
+    Attributes:
+        version: Version of the package.
+        epoch: Identity of the numbering.
+        oldest: Oldest offset in the backlog.
+        head: Newest offset given.
+        backlog_bytes: What the backlog is reckoned at.
+        started_at: When the relay started.
+        upstream: Where messages come from, without secrets.
+        is_connected: Whether all channels are heard now.
+        upstream_since: Since when that is so.
+        upstream_reason: Why not, in one line; empty while connected.
+        outages: Interruptions of upstream so far.
+        received: Messages by channel.
+        marked: Messages whose data is not the payload, by mark.
+        gaps: Gaps by cause, those of single readers included.
+        readers: Readers connected now.
+        readers_connected: Readers that connected so far.
+        readers_refused: Requests refused so far.
+        readers_evicted: Readers cut so far because they took nothing.
+        most_behind: Entries by which the reader farthest behind is behind.
+        bytes_sent: Bytes of messages handed to sockets so far.
+        last_message_at: When the newest message came; None before the first.
+    """
+
+    version: str
+    epoch: str
+    oldest: int
+    head: int
+    backlog_bytes: int
+    started_at: float
+    upstream: str
+    is_connected: bool
+    upstream_since: float
+    upstream_reason: str
+    outages: int
+    received: Mapping[str, int]
+    marked: Mapping[str, int]
+    gaps: Mapping[str, int]
+    readers: int
+    readers_connected: int
+    readers_refused: int
+    readers_evicted: int
+    most_behind: int
+    bytes_sent: int
+    last_message_at: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, ready for JSON."""
+        return asdict(self)
+
+
+def prometheus_text(statistics: RelayStatistics) -> tuple[bytes, str]:
+    """Return the metrics in Prometheus' text format, and its media type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+    class Collector:
+        def collect(self) -> Iterator[Metric]:
+            return _metrics(statistics)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _metrics(now: RelayStatistics) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+    prefix = "codeworm_monitor_"
+    yield InfoMetricFamily(
+        prefix + "relay", "The relay and its numbering.", value={"version": now.version, "epoch": now.epoch}
+    )
+    gauges: list[tuple[str, str, float]] = [
+        ("start_time_seconds", "When the relay started, Unix seconds.", now.started_at),
+        ("upstream_connected", "1 while all channels are heard.", float(now.is_connected)),
+        ("upstream_since_seconds", "Since when upstream is in its present state, Unix seconds.", now.upstream_since),
+        ("oldest_offset", "Oldest offset in the backlog.", now.oldest),
+        ("head_offset", "Newest offset given.", now.head),
+        ("backlog_bytes", "What the backlog is reckoned at.", now.backlog_bytes),
+        ("readers", "Readers connected now.", now.readers),
+        ("most_behind_entries", "Entries by which the reader farthest behind is behind.", now.most_behind),
+    ]
+    if now.last_message_at is not None:
+        gauges.append(("last_message_seconds", "When the newest message came, Unix seconds.", now.last_message_at))
+    for name, text, number in gauges:
+        yield GaugeMetricFamily(prefix + name, text, value=number)
+    counters: list[tuple[str, str, float]] = [
+        ("outages", "Interruptions of upstream.", now.outages),
+        ("readers_connected", "Readers that connected.", now.readers_connected),
+        ("readers_refused", "Requests refused.", now.readers_refused),
+        ("readers_evicted", "Readers cut because they took nothing.", now.readers_evicted),
+        ("sent_bytes", "Bytes of messages handed to sockets.", now.bytes_sent),
+    ]
+    for name, text, number in counters:
+        yield CounterMetricFamily(prefix + name, text, value=number)
+    labelled: list[tuple[str, str, str, Mapping[str, int]]] = [
+        ("messages", "Messages received.", "channel", now.received),
+        ("marked_messages", "Messages whose data is not the payload.", "mark", now.marked),
+        ("gaps", "Gaps, those of single readers included.", "cause", now.gaps),
+    ]
+    for name, text, label, numbers in labelled:
+        family = CounterMetricFamily(prefix + name, text, labels=[label])
+        for value, number in numbers.items():
+            family.add_metric([value], number)
+        yield family

@@ -1,0 +1,43 @@
+"""What every test has: no blocking call in the library's coroutines, an announcement folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from blockbuster import BlockBuster
+
+DATA = Path(__file__).parent / "data"
+
+# A time limit for one example would make a busy machine a failure; the tests' own limit holds for all.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def announcements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which relays of this test announce themselves."""
+    folder = tmp_path / "announcements"
+    monkeypatch.setenv("CODEWORM_MONITOR_RUNTIME_DIR", str(folder))
+    for name in ("CODEWORM_MONITOR_URL", "CODEWORM_MONITOR_TOKEN", "CODEWORM_MONITOR_REDIS_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """Fail a test in which code of the package blocks the event loop."""
+    blockbuster = BlockBuster("codeworm_monitor")
+    blockbuster.activate()
+    try:
+        yield
+    finally:
+        blockbuster.deactivate()
+
+
+@pytest.fixture(params=["recording-1", "recording-2"])
+def recording(request: pytest.FixtureRequest) -> Path:
+    """Each file of recorded traffic."""
+    return DATA / f"{request.param}.jsonl.gz"
