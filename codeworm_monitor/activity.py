@@ -62,7 +62,7 @@ class Snapshot:
         repo: Its repository.
         doc_type: Kind of document.
         language: Its programming language.
-        next_cycle_at: When the next cycle will start.
+        next_cycle_at: When the next cycle will start; None while one runs.
         last_message_at: When the newest message arrived, by the relay's clock.
         last_commit: Fields of the newest `documentation_committed`: `at, target, repo, doc_type, language, commit,
             commit_message, tokens, time_ms`; empty before the first.
@@ -138,7 +138,9 @@ class Activity:
             case WormEvent() as event:
                 self._fold_event(event, received_at)
             case StatsSnapshot() as stats:
-                self._change(counters=Counters(**{f.name: getattr(stats, f.name) for f in fields(Counters)}))
+                heard = {f.name: getattr(stats, f.name) for f in fields(Counters)}
+                if any(value is not None for value in heard.values() if value != {}):
+                    self._change(counters=Counters(**heard))
 
     def _fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
         stage = _LOG_STAGES[name]
@@ -148,15 +150,26 @@ class Activity:
         match name:
             case "cycle_starting":
                 number = line.get("cycle_num")
-                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=number if type(number) is int else None)
+                number = number if type(number) is int else None
+                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=number, next_cycle_at=None)
+            case "backing_off":
+                seconds = line.get("seconds")
+                ends_at = at + seconds if isinstance(seconds, int | float) else None
+                self._enter(Stage.BACKING_OFF, at, **_NO_TARGET, next_cycle_at=ends_at)
             case "daemon_starting":
                 self._enter(Stage.IDLE, at, **_NO_TARGET, cycle_num=None, next_cycle_at=None)
             case "daemon_stopped":
                 self._enter(Stage.STOPPED, at, **_NO_TARGET, next_cycle_at=None)
-            case "documenting" if self._state.stage is not Stage.GENERATING:
-                # The older one-shot mode sends no events: its log line is all there is.
-                named = {key: line[key] for key in ("target", "repo", "doc_type") if isinstance(line.get(key), str)}
-                self._enter(Stage.ANALYZING, at, **named)
+            case "documenting":
+                if self._state.stage is not Stage.GENERATING:
+                    # The older one-shot mode sends no events, and names the target `function`: this line is all there is.
+                    keys = {"target": "function"} | {key: key for key in ("target", "repo", "doc_type") if key in line}
+                    named = {name: line[key] for name, key in keys.items() if isinstance(line.get(key), str)}
+                    self._enter(Stage.ANALYZING, at, **named)
+            case "llm_initialized":
+                # The daemon says `ollama_recovered` only if it had to wait.
+                if self._state.stage is Stage.WAITING and not self._is_in_cycle:
+                    self._enter(Stage.IDLE, at)
             case "ollama_recovered":
                 self._enter(Stage.STARTING if self._is_in_cycle else Stage.IDLE, at)
             case "documentation_committed" | "waiting_for_ollama" | "ollama_unavailable_waiting":
@@ -168,7 +181,7 @@ class Activity:
         named = {name: getattr(event, name) for name in _NO_TARGET if getattr(event, name) is not None}
         match event.type:
             case "cycle_starting":
-                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=event.cycle_num)
+                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=event.cycle_num, next_cycle_at=None)
             case "analyzing":
                 self._enter(Stage.ANALYZING, at, **named)
             case "generating":
@@ -177,7 +190,8 @@ class Activity:
                 commit = {"at": at} | {name: getattr(event, name) for name in _COMMIT_FIELDS}
                 self._enter(Stage.COMMITTED, at, **named, last_commit=commit)
             case "next_cycle":
-                if self._state.stage in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
+                is_waiting = self._state.stage is Stage.WAITING and not self._is_in_cycle
+                if is_waiting or self._state.stage in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
                     self._enter(Stage.IDLE, at, **_NO_TARGET)
                 self._change(next_cycle_at=None if event.next_cycle_at is None else event.next_cycle_at.timestamp())
 
@@ -203,6 +217,7 @@ _LOG_STAGES: dict[str, Stage | None] = {
     "documenting": Stage.ANALYZING,
     "dry_run_complete": Stage.IDLE,
     "llm_error": Stage.FAILED,
+    "llm_initialized": None,  # ends the first wait
     "ollama_recovered": None,  # back to what was interrupted
     "ollama_unavailable_waiting": Stage.WAITING,
     "push_failed": None,  # the cycle still counts as a success

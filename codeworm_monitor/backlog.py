@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf
 
 from codeworm_monitor.envelope import Entry, Envelope
 
@@ -31,21 +33,36 @@ class Backlog:
         self.max_bytes = max_bytes
         self.head = head
         self.bytes = 0
-        # `_entries[i]` is the entry at offset `_base + i`; those before `oldest` are None until the next compaction,
-        # so that evicting is O(1) and frees the data at once.
+        # `_entries[i]` is the entry at offset `_base + i`, `_sizes[i]` what it is reckoned at. Entries before `oldest`
+        # are None until the next compaction: evicting is cheap and frees the data at once.
         self._entries: list[Entry | None] = []
+        self._sizes: list[int] = []
         self._base = head + 1
         self.oldest = head + 1
+        # Offset of the newest entry that is dated before the one it follows: the wall clock was set back.
+        self._newest_step_back = 0
+        self._newest_time = -inf
 
     def __len__(self) -> int:
         return self.head - self.oldest + 1
 
     def append(self, entry: Entry) -> None:
         """Add the next entry; its offset must be `head + 1`."""
-        self.head += 1
-        self.bytes += self._size(entry)
-        self._entries.append(entry)
-        if self.bytes > self.max_bytes or self.head - self.oldest >= self.max_entries:
+        self.extend([entry])
+
+    def extend(self, entries: Sequence[Entry]) -> None:
+        """Add the next entries; their offsets must follow `head` without a hole."""
+        sizes = [len(entry.data) + ENTRY_OVERHEAD if type(entry) is Envelope else ENTRY_OVERHEAD for entry in entries]
+        for offset, entry in enumerate(entries, self.head + 1):
+            received_at = entry[1] if type(entry) is Envelope else _received_at(entry)
+            if received_at < self._newest_time:
+                self._newest_step_back = offset
+            self._newest_time = received_at
+        self._entries += entries
+        self._sizes += sizes
+        self.head += len(sizes)
+        self.bytes += sum(sizes)
+        if self.bytes > self.max_bytes or len(self) > self.max_entries:
             self._evict()
 
     def between(self, first: int, last: int) -> list[Entry]:
@@ -56,24 +73,28 @@ class Backlog:
     def offset_at(self, received_at: float) -> int:
         """Return the offset of the first entry received at or after a time, in Unix seconds; `head + 1` if none was.
 
-        The wall clock may step back; entries are then found as if it had stood still.
+        The wall clock may step back: what follows the entry found may then be dated before the time.
         """
-        return self.oldest + bisect_left(self.between(self.oldest, self.head), received_at, key=_received_at)
+        if self._newest_step_back > self.oldest:  # the times are not in order: look at each
+            entries = self.between(self.oldest, self.head)
+            ahead = (offset for offset, entry in enumerate(entries, self.oldest) if _received_at(entry) >= received_at)
+            return next(ahead, self.head + 1)
+        start = self.oldest - self._base
+        return self._base + bisect_left(self._entries, received_at, lo=start, key=_received_at)  # type: ignore[arg-type]
 
     def _evict(self) -> None:
-        while len(self) > 1 and (self.bytes > self.max_bytes or len(self) > self.max_entries):
-            index = self.oldest - self._base
-            self.bytes -= self._size(self._entries[index])
-            self._entries[index] = None
-            self.oldest += 1
-        gone = self.oldest - self._base
-        if gone > 1024 and gone * 2 > len(self._entries):
-            del self._entries[:gone]
+        start = self.oldest - self._base
+        end = start + max(len(self) - self.max_entries, 0)
+        size = self.bytes - sum(self._sizes[start:end])
+        while size > self.max_bytes and end < len(self._sizes) - 1:
+            size -= self._sizes[end]
+            end += 1
+        self._entries[start:end] = [None] * (end - start)
+        self.bytes = size
+        self.oldest = self._base + end
+        if end > 1024 and end * 2 > len(self._entries):
+            del self._entries[:end], self._sizes[:end]
             self._base = self.oldest
-
-    @staticmethod
-    def _size(entry: Entry | None) -> int:
-        return len(entry.data) + ENTRY_OVERHEAD if type(entry) is Envelope else ENTRY_OVERHEAD
 
 
 def _received_at(entry: Entry) -> float:

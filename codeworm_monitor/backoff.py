@@ -16,7 +16,7 @@ def delays(*, first: float = 0.1, longest: float = 10.0, factor: float = 2.0) ->
 
     Source of the rule: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
-    bound = first
+    bound = min(longest, first)
     while True:
         yield random.uniform(0, bound)
         bound = min(longest, bound * factor)

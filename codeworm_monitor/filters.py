@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from codeworm_monitor.envelope import Envelope
 from codeworm_monitor.errors import FrameError
 from codeworm_monitor.records import LEVELS, level_rank
@@ -37,6 +35,11 @@ class Filter:
     components: frozenset[str] = frozenset()
     repos: frozenset[str] = frozenset()
     text: str | None = None
+
+    def __post_init__(self) -> None:
+        # Equal wishes make equal filters, however they are spelt.
+        object.__setattr__(self, "level", self.level.lower() if self.level else None)
+        object.__setattr__(self, "text", self.text.casefold() if self.text else None)
 
     @property
     def reads_payload(self) -> bool:
@@ -102,20 +105,15 @@ class Filter:
         level, text = conditions.get("level"), conditions.get("text")
         if level is not None and (not isinstance(level, str) or level.lower() not in LEVELS):
             raise FrameError(f"filter.level is one of {', '.join(LEVELS)}")
-        if text is not None and (not isinstance(text, str) or len(text) > MAX_TEXT):
+        if text is not None and (not isinstance(text, str) or len(text.casefold()) > MAX_TEXT):
             raise FrameError(f"filter.text is a string of at most {MAX_TEXT} characters")
         return cls(
             channels=_choices("channels", channels),
-            level=level.lower() if level else None,
+            level=level,
             components=_choices("filter.component", conditions.get("component")),
             repos=_choices("filter.repo", conditions.get("repo")),
-            text=text.casefold() if text else None,
+            text=text,
         )
-
-
-def decode(envelope: Envelope) -> object:
-    """Return what an envelope's data says."""
-    return orjson.loads(envelope.data)
 
 
 def _choices(name: str, value: object) -> frozenset[str]:

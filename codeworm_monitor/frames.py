@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -332,25 +333,29 @@ def parse_from_server(text: str | bytes) -> ServerFrame | None:
     frame = values = _load(text)
     try:
         match frame:
-            case {"type": "batch", "envelopes": list(envelopes)}:
-                return Batch([_parse_envelope(item) for item in envelopes])
-            case {"type": "position", "offset": int(offset)}:
-                return Position(offset)
+            case {"type": "batch"}:
+                return Batch([_parse_envelope(item) for item in _field(values, "envelopes", list)])
+            case {"type": "position"}:
+                return Position(_field(values, "offset", int))
             case {"type": "gap"}:
-                fields = {name: values[name] for name in Gap.__slots__}
-                return Gap(**fields | {"cause": GapCause(values["cause"])})
+                fields = {name: _field(values, name, *types) for name, types in _GAP_TYPES.items()}
+                return Gap(**fields | {"cause": GapCause(fields["cause"])})
             case {"type": "hello"}:
-                return Hello(**{name: values[name] for name in Hello.__slots__})
-            case {"type": "subscribed", "cursor": str(cursor)}:
+                hello = Hello(**{name: _field(values, name, *types) for name, types in _HELLO_TYPES.items()})
+                if not all(type(channel) is str for channel in hello.channels):
+                    raise TypeError("channels")
+                return hello
+            case {"type": "subscribed"}:
+                values = {"recovered": None, "reason": None} | values
                 return Subscribed(
-                    cursor=Cursor.parse(cursor), recovered=values.get("recovered"), reason=values.get("reason")
+                    cursor=Cursor.parse(_field(values, "cursor", str)),
+                    recovered=_field(values, "recovered", bool, NoneType),
+                    reason=_field(values, "reason", str, NoneType),
                 )
-            case {"type": "pong", "time": float(time)}:
-                return Pong(time)
-            case {"type": "error", "message": str(message)}:
-                return ErrorFrame(message)
-            case {"type": "batch" | "position" | "subscribed" | "pong" | "error" as kind}:
-                raise FrameError(f"a field of {kind} is missing or of the wrong type")
+            case {"type": "pong"}:
+                return Pong(float(_field(values, "time", float, int)))
+            case {"type": "error"}:
+                return ErrorFrame(_field(values, "message", str))
             case {"type": str()}:
                 return None
             case _:
@@ -359,10 +364,41 @@ def parse_from_server(text: str | bytes) -> ServerFrame | None:
         raise FrameError(f"a field of {frame['type']} is missing or of the wrong type: {error}") from error
 
 
-def _parse_envelope(item: dict[str, Any]) -> tuple[Envelope, Any]:
-    mark = item.get("mark")
-    envelope = Envelope(item["offset"], item["received_at"], item["channel"], b"", None if mark is None else Mark(mark))
-    return envelope, item["data"]
+def _parse_envelope(item: Any) -> tuple[Envelope, Any]:
+    if type(item) is not dict:
+        raise TypeError("envelopes")
+    offset, received_at, channel, mark = item["offset"], item["received_at"], item["channel"], item.get("mark")
+    if type(offset) is not int or type(received_at) not in (float, int) or type(channel) is not str:
+        raise TypeError("envelopes")
+    return Envelope(offset, received_at, channel, b"", None if mark is None else Mark(mark)), item["data"]
+
+
+_HELLO_TYPES: dict[str, tuple[type, ...]] = {
+    "version": (str,),
+    "epoch": (str,),
+    "oldest": (int,),
+    "head": (int,),
+    "channels": (list,),
+    "snapshot": (dict,),
+    "limits": (dict,),
+    "time": (float, int),
+}
+_GAP_TYPES: dict[str, tuple[type, ...]] = {
+    "offset": (int, NoneType),
+    "cause": (str,),
+    "started_at": (float, int),
+    "ended_at": (float, int),
+    "first_offset": (int, NoneType),
+    "last_offset": (int, NoneType),
+    "detail": (str,),
+}
+
+
+def _field(values: dict[str, Any], name: str, *types: type) -> Any:
+    value = values[name]
+    if type(value) not in types:  # exactly: a bool is no offset
+        raise TypeError(name)
+    return value
 
 
 def _load(text: str | bytes) -> Any:

@@ -27,6 +27,7 @@ __all__ = [
     "kind_of",
     "level_rank",
     "parse_record",
+    "read_time",
 ]
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -34,6 +35,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _RANKS = {name: rank for rank, name in enumerate(LEVELS)} | {"warn": 2, "exception": 3, "fatal": 4}
 _QUARTER = timedelta(minutes=15)  # every UTC offset in use is a multiple of it
+_NEAR = _QUARTER / 3  # a time this near to what an offset would make it was written under that offset
 _WIDEST = timedelta(hours=14, minutes=30)  # the widest UTC offset in use is +14:00
 _INT64 = 2**63
 
@@ -85,11 +87,31 @@ class PublisherClock:
         Raises:
             OverflowError: The time lies outside the years 1 to 9999 in UTC.
         """
-        difference = naive.replace(tzinfo=UTC) - received_at - self.skew
+        time = naive.replace(tzinfo=UTC) - self.utc_offset
+        error = time - received_at - self.skew
+        if -_NEAR < error < _NEAR:  # the offset known still holds: the usual case, made quick
+            return time
+        difference = error + self.utc_offset
         offset = round(difference / _QUARTER) * _QUARTER
-        if abs(offset) <= _WIDEST and abs(difference - offset) < _QUARTER / 3:
+        if abs(offset) <= _WIDEST and abs(difference - offset) < _NEAR:
             self.utc_offset = offset
         return naive.replace(tzinfo=UTC) - self.utc_offset
+
+
+def read_time(value: object, to_utc: Callable[[datetime], datetime]) -> datetime | None:
+    """Return the UTC time that an ISO 8601 text says, or None for what is no text or says none.
+
+    Args:
+        value: The text.
+        to_utc: Called for a time without a zone; may raise OverflowError.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return to_utc(time) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Fields:
@@ -115,14 +137,12 @@ class _Fields:
 
     def time(self, key: str, to_utc: Callable[[datetime], datetime]) -> datetime | None:
         value = self.extra.get(key)
-        if not isinstance(value, str):
-            return cast(None, self._take(key, _is_text))
-        try:
-            time = datetime.fromisoformat(value)
-            time = to_utc(time) if time.tzinfo is None else time.astimezone(UTC)
-        except (ValueError, OverflowError):
+        if value is None:
+            self.extra.pop(key, None)
             return None
-        del self.extra[key]
+        time = read_time(value, to_utc)
+        if time is not None:
+            del self.extra[key]
         return time
 
     def _take(self, key: str, fits: Callable[[Any], bool]) -> Any:
@@ -277,7 +297,10 @@ class WormEvent(Record):
             tokens=fields.integer("tokens"),
             time_ms=fields.number("time_ms"),
             next_cycle_at=fields.time("time", lambda naive: naive.replace(tzinfo=UTC) - clock.utc_offset),
-            extra={**fields.extra, **outer.extra},
+            # Where both have a key, the inner ones stay together.
+            extra={"data": fields.extra, **outer.extra}
+            if fields.extra.keys() & outer.extra.keys()
+            else {**fields.extra, **outer.extra},
         )
 
 

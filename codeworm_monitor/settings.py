@@ -14,14 +14,24 @@ from urllib.parse import urlsplit
 
 from codeworm_monitor.errors import SettingError
 
-__all__ = ["DEFAULT_CHANNELS", "ENVIRONMENT_PREFIX", "RelaySettings", "SettingField", "setting_fields"]
+__all__ = ["DEFAULT_CHANNELS", "ENVIRONMENT_PREFIX", "RelaySettings", "SettingField", "redacted", "setting_fields"]
 
 ENVIRONMENT_PREFIX = "CODEWORM_MONITOR_"
 DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
 
 
-def _setting(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+_TAKEN_PATHS = frozenset(
+    f"/{name}"
+    for name in (
+        *("livez", "readyz", "metrics", "info", "history"),
+        *("health", "stats", "repos", "recent", "activity", "languages"),
+    )
+)
+"""What the same port answers over HTTP."""
+
+
+def _setting(default: Any, help: str, *, is_secret: bool = False) -> Any:
+    return field(default=default, repr=not is_secret, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +47,7 @@ class RelaySettings:
         None,
         "Redis to subscribe to: redis://, rediss:// (TLS), unix:// or redis+sentinel://host:26379,…/name. "
         "None: one on 127.0.0.1:6379 if it answers, else the embedded server.",
+        is_secret=True,
     )
     channels: tuple[str, ...] = _setting(DEFAULT_CHANNELS, "Channels to relay, comma-separated.")
     dead_after: float = _setting(4.0, "Seconds Redis may stay silent after a PING before the connection is given up.")
@@ -47,7 +58,9 @@ class RelaySettings:
     path: str = _setting("/ws", "Path of the WebSocket.")
 
     # Who may connect
-    token: str | None = _setting(None, "Token that readers must present. None: a new random one at each start.")
+    token: str | None = _setting(
+        None, "Token that readers must present. None: a new random one at each start.", is_secret=True
+    )
     no_token: bool = _setting(default=False, help="Let every local reader in without a token.")
     v1_origin: tuple[str, ...] = _setting(
         (), "Origin of a web page, such as http://localhost:5173, that may connect without a token; repeatable."
@@ -75,6 +88,7 @@ class RelaySettings:
     log_level: str = _setting("info", "Least severe line of it: debug, info, warning or error.")
 
     def __post_init__(self) -> None:
+        _check_types(self)
         _check_url(self.redis_url)
         if not self.channels or any(not name or "\n" in name for name in self.channels):
             raise SettingError("channels", "name at least one channel, such as codeworm:logs")
@@ -82,12 +96,7 @@ class RelaySettings:
             raise SettingError("host", "an address such as 127.0.0.1, or 0.0.0.0 for all")
         if not 0 <= self.port <= 65535:
             raise SettingError("port", f"{self.port} is not between 0 and 65535")
-        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or self.path in (
-            "/livez",
-            "/readyz",
-            "/metrics",
-            "/info",
-        ):
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or self.path in _TAKEN_PATHS:
             raise SettingError("path", f"{self.path!r} is no usable path; /ws is the original's")
         if self.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,256}", self.token):
             raise SettingError("token", "8 to 256 letters, digits and any of . _ ~ - (it must fit a URL and a header)")
@@ -147,11 +156,29 @@ def setting_fields() -> Iterator[SettingField]:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without its password, fit for a log."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+    """Return a URL without its password, fit for a log; takes any text, well-formed or not."""
+    # By hand, not by `urlsplit`: a password that was not percent-encoded may hold any of / ? # [ @.
+    scheme = match[0] if (match := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url)) else ""
+    credentials, _, place = url.removeprefix(scheme).rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    if colon:
+        url = f"{scheme}{user}:***@{place}"
+    return re.sub(r"(?is)(password=)[^&]*", r"\1***", url)
+
+
+def _check_types(settings: RelaySettings) -> None:
+    for one in setting_fields():
+        value = getattr(settings, one.name)
+        if one.type is tuple and isinstance(value, list):
+            value = tuple(value)
+            object.__setattr__(settings, one.name, value)
+        if value is None and one.default is None:
+            continue
+        wanted: tuple[type, ...] = (int, float) if one.type is float else (one.type,)
+        fits = isinstance(value, wanted) and (one.type is bool or not isinstance(value, bool))
+        if not fits or (one.type is tuple and not all(isinstance(item, str) for item in value)):
+            noun = "a tuple of strings" if one.type is tuple else f"of type {one.type.__name__}"
+            raise SettingError(one.name, f"must be {noun}")
 
 
 def _check_url(url: str | None) -> None:
@@ -161,8 +188,10 @@ def _check_url(url: str | None) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port if "," not in parts.netloc else None
-    except ValueError as error:
-        raise SettingError("redis_url", f"{error}; {expected}") from error
+    except ValueError:
+        # The reason quotes what it stumbled over, which may be part of a password.
+        problem = "its host or port cannot be read (is each of / ? # [ @ in the password percent-encoded?)"
+        raise SettingError("redis_url", f"{problem}; {expected}") from None
     if parts.scheme == "unix" and parts.path:
         return
     if parts.scheme not in ("redis", "rediss", "redis+sentinel") or not parts.netloc or port == 0:
