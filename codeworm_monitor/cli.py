@@ -18,12 +18,12 @@ from codeworm_monitor import __version__
 from codeworm_monitor.errors import MonitorError, SettingError
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
 
-__all__ = ["main"]
+__all__ = ["demo", "main", "relay"]
 
 log = logging.getLogger(__name__)
 
 
-class DefaultGroup(click.Group):
+class _DefaultGroup(click.Group):
     """A group whose first command runs when none is named."""
 
     default = "relay"
@@ -35,7 +35,7 @@ class DefaultGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=DefaultGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
 @click.version_option(__version__, package_name="codeworm_monitor", message="%(package)s %(version)s")
 def main() -> None:
     r"""Watch CodeWorm: relay its Redis channels over WebSocket, numbered and resumable.
@@ -49,7 +49,7 @@ def main() -> None:
     """
 
 
-def relay_options(command: Callable[..., None]) -> Callable[..., None]:
+def _relay_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for every setting of the relay."""
     for one in reversed(list(setting_fields())):
         command = _option(one)(command)
@@ -68,7 +68,7 @@ def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., 
     return click.option(one.option, one.name, type=kind, default=default, show_default=True, **common)
 
 
-def read_settings(values: dict[str, Any]) -> RelaySettings:
+def _read_settings(values: dict[str, Any]) -> RelaySettings:
     """Return the settings that the options and the environment gave."""
     values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
     context = click.get_current_context()
@@ -79,30 +79,30 @@ def read_settings(values: dict[str, Any]) -> RelaySettings:
 
 
 @main.command()
-@relay_options
+@_relay_options
 def relay(**values: Any) -> None:
     r"""Relay Redis channels to WebSocket readers until stopped (Ctrl-C, SIGTERM).
 
     \b
     Example: python -m codeworm_monitor relay --redis-url redis://127.0.0.1:26849 --port 8765
     """
-    with plain_errors():
-        settings = read_settings(values)
+    with _plain_errors():
+        settings = _read_settings(values)
         _run(_relay(settings), settings)
 
 
 @main.command()
 @click.option("--speed", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Times as fast.")
 @click.option("--repeat/--once", default=True, show_default=True, help="Begin again at the end, or stop there.")
-@relay_options
+@_relay_options
 def demo(speed: float, *, repeat: bool, **values: Any) -> None:
     r"""Play recorded traffic of a real CodeWorm through the real path: embedded server, PUBLISH, relay.
 
     \b
     Example: python -m codeworm_monitor demo --speed 60
     """
-    with plain_errors():
-        settings = read_settings(values)
+    with _plain_errors():
+        settings = _read_settings(values)
         _run(_demo(settings, speed, repeat), settings)
 
 
@@ -117,7 +117,7 @@ async def _relay(settings: RelaySettings) -> None:
 
 
 async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  # noqa: FBT001  # read once, just above
-    from codeworm_monitor.demo import play
+    from codeworm_monitor.demo import describe, play
     from codeworm_monitor.embedded import EmbeddedServer
     from codeworm_monitor.relay import Relay
 
@@ -125,16 +125,34 @@ async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  #
         await running.wait_connected()
         click.echo(_banner(running))
         click.echo(f"Playing recorded traffic, {speed:g} times as fast as it came. Ctrl-C stops it.")
-        player = asyncio.create_task(play(server.url, speed=speed, repeat=repeat), name="demo:play")
+        shown, has_shown = 0, asyncio.Event()
+
+        async def show() -> None:
+            nonlocal shown
+            async for entry in running.hub.subscribe():
+                click.echo(describe(entry))
+                shown += 1
+                has_shown.set()
+
+        async def perform() -> None:
+            published = await play(server.url, speed=speed, repeat=repeat)
+            while shown < published:  # the last of them are under way
+                has_shown.clear()
+                await has_shown.wait()
+            click.echo(f"Played {published} messages.")
+
+        screen = asyncio.create_task(show(), name="demo:show")
+        player = asyncio.create_task(perform(), name="demo:play")
         stopped = asyncio.create_task(stop.wait(), name="demo:stop")
+        tasks: tuple[asyncio.Task[Any], ...] = (screen, player, stopped)
         try:
-            await asyncio.wait([player, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if player.done():
-                click.echo(f"Played {player.result()} messages.")
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (player, stopped):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait([player, stopped])
+            await asyncio.wait(tasks)
+        for task in done:
+            task.result()
 
 
 @contextlib.asynccontextmanager
@@ -185,7 +203,7 @@ def _banner(running: Any) -> str:
 
 
 @contextlib.contextmanager
-def plain_errors() -> Any:
+def _plain_errors() -> Any:
     """Turn this package's errors into one line on standard error and a status that is not 0."""
     try:
         yield

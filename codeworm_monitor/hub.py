@@ -20,7 +20,7 @@ from codeworm_monitor.frames import Subscribe
 from codeworm_monitor.payloads import MAX_PAYLOAD, normalise
 from codeworm_monitor.sources import Message
 
-__all__ = ["Hub", "Start", "Subscriber"]
+__all__ = ["Hub", "Start", "Subscriber", "decoded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +96,17 @@ class Hub:
 
     def receive(self, messages: Sequence[Message]) -> None:
         """Number messages from upstream, in order, and tell the listeners once."""
-        backlog, fold, received, max_payload = self.backlog, self._activity.fold, self.received, self._max_payload
+        offset, fold, max_payload = self.backlog.head, self._activity.fold, self._max_payload
+        envelopes = []
         for channel, payload, received_at in messages:
             data, value, mark = normalise(payload, max_payload)
-            backlog.append(Envelope(backlog.head + 1, received_at, channel, data, mark))
+            offset += 1
+            envelopes.append(Envelope(offset, received_at, channel, data, mark))
             fold(channel, value, received_at)
-            received[channel] += 1
             if mark is not None:
                 self.marked[mark] += 1
+        self.backlog.extend(envelopes)
+        self.received.update([message[0] for message in messages])
         self._tell()
 
     def report(self, gap: Gap) -> None:

@@ -1,4 +1,4 @@
-"""Form of the relay's own log, on standard error."""
+"""Text for a terminal: form of the relay's own log, on standard error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 
 import orjson
 
-__all__ = ["configure_logging"]
+__all__ = ["ConsoleFormatter", "JSONFormatter", "configure_logging", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return text in one line, without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else "·" for c in text)
 
 
 class JSONFormatter(logging.Formatter):
@@ -33,8 +38,7 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        text = "".join(c if c.isprintable() else "·" for c in record.getMessage())
-        line = f"{time} {record.levelname.lower():7} {text}"
+        line = f"{time} {record.levelname.lower():7} {printable(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -20,10 +20,11 @@ import orjson
 from codeworm_monitor import __version__, discovery
 from codeworm_monitor.access import AccessRules
 from codeworm_monitor.backlog import Backlog
-from codeworm_monitor.embedded import EmbeddedServer, running_redis
+from codeworm_monitor.backoff import delays
+from codeworm_monitor.embedded import EmbeddedServer, Presence, running_redis
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Gap, GapCause
-from codeworm_monitor.errors import RelayError
+from codeworm_monitor.errors import EmbeddedServerError, RelayError
 from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.settings import RelaySettings
@@ -147,9 +148,7 @@ class Relay:
             await endpoint.start(settings.host, settings.port)  # first: a taken port should start nothing else
             source = self._source or await self._find_redis()
             self.upstream = source.name
-            self._announcement = await asyncio.to_thread(
-                discovery.announce, self.port, url=self.url, token=self.token
-            )
+            self._announcement = await asyncio.to_thread(discovery.announce, self.port, url=self.url, token=self.token)
         except BaseException:
             await self.aclose()
             raise
@@ -207,12 +206,34 @@ class Relay:
 
     async def _find_redis(self) -> Source:
         settings = self.settings
-        if self.redis_url is None and await running_redis():
-            self.redis_url = "redis://127.0.0.1:6379"
         if self.redis_url is None:
-            self._embedded = await EmbeddedServer().start()
-            self.redis_url = self._embedded.url
+            match await running_redis():
+                case Presence.OPEN:
+                    self.redis_url = "redis://127.0.0.1:6379"
+                case Presence.LOCKED:
+                    log.warning("a Redis on 127.0.0.1:6379 wants a password: to relay it, name it with --redis-url")
+        if self.redis_url is None:
+            server = self._embedded = await EmbeddedServer().start()
+            self.redis_url = server.url
+            self._tasks.append(asyncio.create_task(self._keep(server), name="relay:embedded"))
         return RedisSource(self.redis_url, channels=settings.channels, dead_after=settings.dead_after)
+
+    async def _keep(self, server: EmbeddedServer) -> None:
+        """Start the embedded server again, on its port, whenever it ends by itself."""
+        while True:
+            await server.wait_closed()
+            log.warning("the embedded server ended (status %s) and is started again", server.returncode)
+            for pause in delays(longest=3.0):
+                try:
+                    await server.start()
+                except EmbeddedServerError as error:
+                    log.error("%s", error)
+                else:
+                    if server.url == self.redis_url:
+                        break
+                    log.error("%s is taken by another server: trying again", self.redis_url)
+                    await server.aclose()
+                await asyncio.sleep(pause)
 
     async def _read(self, source: Source) -> None:
         """Take what happens upstream. Ends with the source; a recording has an end."""

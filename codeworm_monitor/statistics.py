@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
+# Imported here and not when first asked: it reads files, which would hold the loop for some 50 ms.
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 __all__ = ["RelayStatistics", "prometheus_text"]
 
@@ -69,8 +70,6 @@ class RelayStatistics:
 
 def prometheus_text(statistics: RelayStatistics) -> tuple[bytes, str]:
     """Return the metrics in Prometheus' text format, and its media type."""
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-
     class Collector:
         def collect(self) -> Iterator[Metric]:
             return _metrics(statistics)
@@ -81,8 +80,6 @@ def prometheus_text(statistics: RelayStatistics) -> tuple[bytes, str]:
 
 
 def _metrics(now: RelayStatistics) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
     prefix = "codeworm_monitor_"
     yield InfoMetricFamily(
         prefix + "relay", "The relay and its numbering.", value={"version": now.version, "epoch": now.epoch}

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from support.readers import v1_reader, v1_text, v2_reader
+from support.waiting import eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
@@ -335,9 +336,7 @@ class TestAccess:
                         pass
                 assert relay.endpoint.readers == 2
             assert refused.value.response.status_code == 503
-            async with asyncio.timeout(5):
-                while relay.endpoint.readers:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: relay.endpoint.readers == 0)
             async with v1_reader(relay.url):
                 pass
 
@@ -403,9 +402,7 @@ class TestIsolation:
                         await healthy.read_until(sent)
                         await asyncio.sleep(0.005)
             assert healthy.offsets == list(range(1, sent + 1))
-            async with asyncio.timeout(5):
-                while relay.endpoint.readers > 1:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: relay.endpoint.readers == 1)
 
     async def test_a_slow_reader_is_told_what_it_missed_and_moved_on(self) -> None:
         payload = orjson.dumps({"pad": "x" * 50_000})
@@ -458,9 +455,8 @@ class TestClosing:
                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
             )
             writer.write(upgrade.encode())
+            await eventually(lambda: bool(relay.endpoint.fanout.readers))
             async with asyncio.timeout(5):
-                while not relay.endpoint.fanout.readers:
-                    await asyncio.sleep(0.01)
                 while not relay.endpoint.fanout.readers[0].connection.paused:
                     relay.publish(payload)
                     await asyncio.sleep(0)

@@ -1,0 +1,93 @@
+"""The relay as a real process, started and spoken to as a person would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+TOKEN = "correct-horse-battery"
+MODULE = [sys.executable, "-m", "codeworm_monitor"]
+
+
+class RelayProcess:
+    """A running `python -m codeworm_monitor`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, banner: str) -> None:
+        self.process = process
+        self.banner = banner
+        self.url = re.search(r"connect to +(\S+)", banner)[1]  # type: ignore[index]
+        self.redis_url = re.search(r"publish to +(\S+)", banner)[1]  # type: ignore[index]
+        self.http = re.search(r"health +(\S+)/readyz", banner)[1]  # type: ignore[index]
+
+    async def stop(self, number: int = signal.SIGTERM, *, within: float = 10) -> tuple[int, str, str]:
+        """Send a signal and return status, standard output and standard error."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(within):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode, out.decode(), err.decode()
+
+
+async def launch(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    """Start the command line with these arguments."""
+    return await asyncio.create_subprocess_exec(
+        *MODULE,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "CODEWORM_MONITOR_TOKEN": TOKEN, **environment},
+        start_new_session=True,
+    )
+
+
+async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the command line to its end and return status, standard output and standard error."""
+    process = await launch(*arguments, **environment)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@contextlib.asynccontextmanager
+async def relay_process(*arguments: str, **environment: str) -> AsyncIterator[RelayProcess]:
+    """Start a relay on a free port and wait for its banner; whatever happens, it is gone afterwards."""
+    process = await launch(*arguments, "--port", "0", **environment)
+    assert process.stdout is not None
+    try:
+        banner = b""
+        async with asyncio.timeout(30):
+            while b"/readyz" not in banner:
+                line = await process.stdout.readline()
+                assert line, (await process.stderr.read()).decode() if process.stderr else ""
+                banner += line
+        yield RelayProcess(process, banner.decode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process lives; one that ended and waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below a process."""
+    children = [
+        int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+    ]
+    return children + [below for child in children for below in descendants(child)]

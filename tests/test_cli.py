@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from redis.asyncio import from_url
+from support.processes import TOKEN, descendants, is_running, launch, relay_process, run
+from support.readers import v1_reader, v1_text, v2_reader
+from support.waiting import eventually
+
+from codeworm_monitor.cli import main
+from codeworm_monitor.settings import setting_fields
+
+LOGS = "codeworm:logs"
+
+
+@pytest.fixture
+def silent_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def test_without_a_redis_the_embedded_server_brings_what_is_published_to_readers() -> None:
+    async with relay_process() as relay:
+        assert "embedded server" in relay.banner
+        async with from_url(relay.redis_url) as publisher, v1_reader(relay.url, TOKEN) as reader:
+            await publisher.publish(LOGS, b'{"n":1}')
+            assert await reader.recv(decode=False) == v1_text(LOGS, b'{"n":1}')
+        status, out, err = await relay.stop()
+        assert (status, "Traceback" in out + err) == (0, False)
+
+
+async def test_the_banner_says_where_to_publish_connect_and_how_to_open_it_and_keeps_the_token_out_of_logs() -> None:
+    async with relay_process() as relay:
+        assert "from codeworm_monitor import connect; mon = connect()" in relay.banner
+        status, out, err = await relay.stop()
+    assert TOKEN not in relay.banner + out + err
+    assert status == 0
+
+
+async def test_on_a_terminal_the_token_is_shown() -> None:
+    primary, secondary = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "codeworm_monitor", "--port", "0"],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=secondary,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "CODEWORM_MONITOR_TOKEN": TOKEN},
+    )
+    os.close(secondary)
+    try:
+        screen = b""
+        while b"/readyz" not in screen:
+            screen += await asyncio.to_thread(os.read, primary, 4096)
+        assert TOKEN.encode() in screen
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    finally:
+        os.close(primary)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_cleanly_and_leaves_nothing_behind(number: int, announcements: Path) -> None:
+    async with relay_process() as relay, v1_reader(relay.url, TOKEN):
+        below = descendants(relay.process.pid)
+        assert len(below) >= 2  # the guard and the server
+        assert list(announcements.iterdir())
+        status, _, err = await relay.stop(number)
+    assert status == 0, err
+    await eventually(lambda: not any(map(is_running, below)))
+    assert not list(announcements.iterdir())
+
+
+async def test_killed_with_9_it_leaves_no_server_behind() -> None:
+    async with relay_process() as relay:
+        below = descendants(relay.process.pid)
+        status, _, _ = await relay.stop(signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    await eventually(lambda: not any(map(is_running, below)))
+
+
+async def test_a_second_signal_ends_it_at_once() -> None:
+    # One that listens to nobody holds the drain open; the first signal alone would wait for it.
+    async with relay_process("--drain", "60") as relay:
+        port = int(relay.url.split(":")[2].split("/")[0])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"GET /ws?token={TOKEN} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        await asyncio.sleep(0.1)
+        relay.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        status, _, _ = await relay.stop(signal.SIGTERM, within=5)
+        writer.close()
+    assert status in (0, 128 + signal.SIGTERM)
+
+
+async def test_a_given_url_is_used_and_starts_nothing_else(silent_port: int) -> None:
+    async with relay_process("--redis-url", f"redis://:secret@127.0.0.1:{silent_port}/0") as relay:
+        assert "secret" not in relay.banner
+        assert descendants(relay.process.pid) == []
+        with pytest.raises(OSError, match="503"):
+            await asyncio.to_thread(urlopen, f"{relay.http}/readyz")
+        status, out, err = await relay.stop()
+    assert status == 0
+    assert "secret" not in out + err
+    assert "is not heard" in err
+
+
+@pytest.mark.parametrize("variable", ["REDIS_URL", "CODEWORM_MONITOR_REDIS_URL"])
+async def test_the_url_may_come_from_the_environment_as_the_original_had_it(variable: str, silent_port: int) -> None:
+    async with relay_process(**{variable: f"redis://127.0.0.1:{silent_port}"}) as relay:
+        assert relay.redis_url == f"redis://127.0.0.1:{silent_port}"
+
+
+async def test_channels_and_path_are_settings() -> None:
+    async with relay_process("relay", "--channels", "a:logs, b", "--path", "/other") as relay:
+        assert relay.url.endswith("/other")
+        async with from_url(relay.redis_url) as publisher, v2_reader(relay.url, TOKEN) as reader:
+            await reader.subscribe()
+            await publisher.publish("b", b"1")
+            await publisher.publish(LOGS, b"2")
+            await publisher.publish("a:logs", b"3")
+            await reader.read_until(2)
+    assert [(envelope.channel, data) for envelope, data in zip(reader.envelopes, reader.data, strict=True)] == [
+        ("b", 1),
+        ("a:logs", 3),
+    ]
+
+
+async def test_without_tokens_the_original_dashboard_is_let_in() -> None:
+    async with relay_process("--no-token") as relay:
+        assert "none is wanted" in relay.banner
+        origin = "http://localhost:5173"
+        async with v1_reader(relay.url, origin=origin) as reader:
+            await reader.send("ping")
+            assert await reader.recv() == '{"type":"pong"}'
+
+
+async def test_the_relays_log_can_be_json(silent_port: int) -> None:
+    async with relay_process("--log-format", "json", "--redis-url", f"redis://127.0.0.1:{silent_port}") as relay:
+        _, _, err = await relay.stop()
+    lines = [orjson.loads(line) for line in err.splitlines()]
+    assert lines
+    assert all({"event", "level", "component", "timestamp"} <= line.keys() for line in lines)
+
+
+async def test_a_taken_port_ends_with_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, out, err = await run("--port", str(port))
+    assert status == 1
+    assert (
+        err
+        == f"Error: port {port} on 127.0.0.1 is taken, perhaps by another relay: stop that one, or choose another with --port\n"
+    )
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--redis-url", "http://localhost"], "--redis-url: 'http://localhost' cannot be used; expected redis://"),
+        (["--redis-url", "redis://:secret@host:port"], "--redis-url: its host or port cannot be read"),
+        (["--port", "99999"], "--port: 99999 is not between 0 and 65535"),
+        (["--token", "short"], "--token: 8 to 256 letters"),
+        (["--nonsense"], "No such option"),
+        (["nonsense"], "No such command"),
+        (["--log-level", "loud"], "--log-level: 'loud' is none of"),
+    ],
+)
+async def test_an_unusable_option_ends_with_one_clear_line(arguments: list[str], problem: str) -> None:
+    status, out, err = await run(*arguments)
+    assert status == 2
+    assert problem in err
+    assert "Traceback" not in out + err
+    assert "secret" not in out + err
+
+
+def test_no_token_typed_goes_before_a_token_in_the_environment() -> None:
+    result = CliRunner(env={"CODEWORM_MONITOR_TOKEN": TOKEN}).invoke(main, ["relay", "--no-token", "--port", "99999"])
+    assert "--port" in result.output
+    result = CliRunner().invoke(main, ["relay", "--no-token", "--token", TOKEN])
+    assert "contradicts" in result.output
+
+
+def test_every_setting_has_an_option_and_a_variable_in_the_help() -> None:
+    text = CliRunner().invoke(main, ["relay", "--help"], terminal_width=100).output
+    for one in setting_fields():
+        assert one.option in text
+        assert one.variable in text
+    assert "REDIS_URL" in text
+    assert re.search(r"Example: python -m codeworm_monitor relay", text)
+
+
+def test_the_version_is_told() -> None:
+    from codeworm_monitor import __version__
+
+    assert CliRunner().invoke(main, ["--version"]).output == f"codeworm_monitor {__version__}\n"
+
+
+async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
+    process = await launch("demo", "--port", "0", "--speed", "1000", "--once")
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err
+    text = out.decode()
+    assert "Played 1316 messages." in text
+    assert "documentation_committed" in text
+    assert "cycle_starting" in text

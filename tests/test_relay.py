@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import orjson
+import pytest
+import redis.asyncio
+from support.readers import v1_reader, v1_text, v2_reader
+from support.waiting import eventually
+
+from codeworm_monitor import Relay, RelaySettings, start_relay_in_thread
+from codeworm_monitor.embedded import Presence
+from codeworm_monitor.envelope import Cursor, GapCause
+from codeworm_monitor.errors import PortTakenError, RelayError, SettingError
+from codeworm_monitor.sources.memory import MemorySource
+from codeworm_monitor.sources.recording import RecordingSource
+
+TOKEN = "correct-horse-battery"
+LOGS = "codeworm:logs"
+
+
+async def fetch(relay: Relay, path: str, token: str | None = TOKEN) -> tuple[int, bytes]:
+    def ask() -> tuple[int, bytes]:
+        url = relay.url.replace("ws://", "http://").removesuffix("/ws") + path
+        request = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+        try:
+            with urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read()
+        except OSError as error:
+            with error:  # type: ignore[attr-defined]  # an HTTPError is an answer too
+                return error.code, error.read()  # type: ignore[attr-defined]
+
+    return await asyncio.to_thread(ask)
+
+
+async def test_a_relay_in_the_callers_loop_brings_messages_to_both_kinds_of_readers() -> None:
+    source = MemorySource()
+    async with (
+        Relay(source=source, port=0, token=TOKEN) as relay,
+        v1_reader(relay.url, TOKEN) as old,
+        v2_reader(relay.url, TOKEN) as new,
+    ):
+        await new.subscribe()
+        source.publish(LOGS, b'{"n":1}')
+        assert await old.recv(decode=False) == v1_text(LOGS, b'{"n":1}')
+        await new.read_until(1)
+        assert new.data == [{"n": 1}]
+        assert re.fullmatch(r"<Relay ws://127\.0\.0\.1:\d+/ws: 2 readers, 1 entries from memory>", repr(relay))
+    assert repr(relay) == "<Relay closed>"
+
+
+async def test_start_and_aclose_are_the_other_spelling() -> None:
+    relay = await Relay(RelaySettings(port=0), source=MemorySource()).start()
+    assert relay.token is not None
+    assert len(relay.token) >= 32
+    await relay.aclose()
+    await relay.aclose()
+    with pytest.raises(RelayError, match="started once"):
+        await relay.start()
+
+
+async def test_a_recorded_day_reaches_a_reader_byte_for_byte(recording: Path) -> None:
+    with gzip.open(recording) as lines:
+        published = [(line["channel"], line["payload"].encode()) for line in map(orjson.loads, lines)]
+    source = RecordingSource(recording, speed=float("inf"))
+    async with Relay(source=source, port=0, token=TOKEN) as relay, v2_reader(relay.url, TOKEN) as reader:
+        await reader.subscribe(cursor=Cursor(relay.hub.epoch, 0))
+        await reader.read_until(len(published))
+    assert [envelope.channel for envelope in reader.envelopes] == [channel for channel, _ in published]
+    assert reader.offsets == list(range(1, len(published) + 1))
+    text = b"".join(reader.texts)
+    assert all(b'"data":' + payload + b"}" in text for _, payload in published)
+    assert reader.data == [orjson.loads(payload) for _, payload in published]
+
+
+async def test_an_interruption_of_the_source_is_a_gap_in_the_log() -> None:
+    source = MemorySource()
+    async with Relay(source=source, port=0, token=TOKEN) as relay, v2_reader(relay.url, TOKEN) as reader:
+        await reader.subscribe()
+        await relay.wait_connected()
+        source.publish(LOGS, b"1")
+        source.interrupt("Redis went away")
+        source.interrupt("and is still away")
+        await eventually(lambda: not relay.statistics().is_connected)
+        status, body = await fetch(relay, "/readyz")
+        assert (status, body) == (503, b"deaf: memory: and is still away\n")
+        source.restore()
+        source.publish(LOGS, b"2")
+        await reader.read_until(2)
+        assert (await fetch(relay, "/readyz"))[0] == 200
+        statistics = relay.statistics()
+    assert reader.offsets == [1, 3]
+    (gap,) = reader.gaps
+    assert (gap.offset, gap.cause, gap.missed) == (2, GapCause.SOURCE_OUTAGE, None)
+    assert gap.started_at < gap.ended_at
+    assert "and is still away" in gap.detail
+    assert (statistics.outages, statistics.gaps) == (1, {"source_outage": 1})
+
+
+async def test_the_end_of_a_source_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "short.jsonl"
+    path.write_bytes(b'{"t":1.0,"channel":"codeworm:logs","payload":"{}"}\n')
+    async with Relay(source=RecordingSource(path), port=0) as relay:
+        await eventually(lambda: relay.statistics().upstream_reason == "the source has ended")
+        assert relay.hub.head == 1
+
+
+async def test_it_tells_what_it_knows_of_itself() -> None:
+    source = MemorySource()
+    async with Relay(source=source, port=0, token=TOKEN) as relay, v2_reader(relay.url, TOKEN) as reader:
+        await reader.subscribe()
+        source.publish(LOGS, b'{"event":"cycle_starting","cycle_num":3}')
+        source.publish(LOGS, b"oops")
+        await reader.read_until(2)
+        assert await fetch(relay, "/livez", token=None) == (200, b"alive\n")
+        assert await fetch(relay, "/readyz", token=None) == (200, b"ready\n")
+        assert (await fetch(relay, "/info", token=None))[0] == 401
+        known = orjson.loads((await fetch(relay, "/info"))[1])
+        metrics = (await fetch(relay, "/metrics"))[1].decode()
+    assert known["statistics"]["received"] == {LOGS: 2}
+    assert known["statistics"]["marked"] == {"raw": 1}
+    assert known["snapshot"]["cycle_num"] == 3
+    assert 'codeworm_monitor_messages_total{channel="codeworm:logs"} 2.0' in metrics
+    assert "codeworm_monitor_upstream_connected 1.0" in metrics
+    assert "codeworm_monitor_head_offset 2.0" in metrics
+    assert TOKEN not in metrics
+    assert TOKEN not in str(known)
+
+
+async def test_a_taken_port_starts_nothing() -> None:
+    async with Relay(source=MemorySource(), port=0) as first:
+        second = Relay(port=first.port)
+        with pytest.raises(PortTakenError):
+            await second.start()
+        assert not second.is_embedded
+
+
+async def test_an_embedded_server_that_dies_is_started_again_and_the_interruption_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("codeworm_monitor.relay.running_redis", _no_redis)
+    async with Relay(port=0, token=TOKEN) as relay, v2_reader(relay.url, TOKEN) as reader:
+        await reader.subscribe()
+        await relay.wait_connected()
+        assert relay.is_embedded
+        server = relay._embedded
+        assert server is not None
+        assert server.pid is not None
+        first, url = server.pid, relay.redis_url
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: server.pid not in (None, first) and relay.statistics().gaps)
+        assert relay.redis_url == url == server.url
+        async with redis.asyncio.from_url(url) as publisher:
+            await publisher.publish(LOGS, b"1")
+        await reader.read_until(1)
+    assert [gap.cause for gap in reader.gaps] == [GapCause.SOURCE_OUTAGE]
+
+
+async def _no_redis() -> Presence:
+    return Presence.ABSENT
+
+
+async def test_an_unusable_setting_is_told_before_anything_starts() -> None:
+    with pytest.raises(SettingError, match="port"):
+        Relay(port=99_999)
+    with pytest.raises(RelayError, match="not started"):
+        _ = Relay(source=MemorySource()).url
+
+
+async def test_a_forgotten_relay_complains() -> None:
+    relay = await Relay(source=MemorySource(), port=0).start()
+    tasks, endpoint, announced = relay._tasks, relay._endpoint, relay.announcement
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        relay.__del__()
+    assert (tasks, endpoint, announced) != (None, None, None)
+    await relay.aclose()
+    gc.collect()
+
+
+async def test_an_address_for_all_is_announced_as_this_machine() -> None:
+    async with Relay(source=MemorySource(), port=0, host="0.0.0.0") as relay:
+        assert relay.url.startswith("ws://127.0.0.1:")
+
+
+async def test_the_announcement_is_readable_by_the_user_only_and_withdrawn() -> None:
+    async with Relay(source=MemorySource(), port=0, token=TOKEN) as relay:
+        path = relay.announcement
+        assert path is not None
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert orjson.loads(path.read_bytes())["token"] == TOKEN
+    assert not path.exists()
+
+
+def test_a_relay_in_a_thread_goes_on_while_the_caller_blocks(tmp_path: Path) -> None:
+    recording = tmp_path / "few.jsonl"
+    recording.write_bytes(
+        b"".join(b'{"t":%f,"channel":"codeworm:logs","payload":"{}"}\n' % (n / 100) for n in range(20))
+    )
+    with start_relay_in_thread(source=RecordingSource(recording), port=0, token=TOKEN) as running:
+        time.sleep(0.4)  # the blocked cell itself, not a wait for something
+        assert running.relay.hub.head == 20
+        assert running.url.startswith("ws://")
+        assert running.token == TOKEN
+        assert "codeworm_monitor:relay" in [thread.name for thread in threading.enumerate()]
+        assert repr(running).startswith("<RelayThread <Relay ws://")
+    running.close()
+    assert "codeworm_monitor:relay" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_relay_in_a_thread_that_cannot_start_says_why_to_the_caller() -> None:
+    with start_relay_in_thread(source=MemorySource(), port=0) as running, pytest.raises(PortTakenError):
+        start_relay_in_thread(source=MemorySource(), port=running.relay.port)
+    assert "codeworm_monitor:relay" not in [thread.name for thread in threading.enumerate()]
