@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 
 import orjson
@@ -28,7 +29,7 @@ class MemorySource:
         self._name = name
         self._max_messages = max_messages
         self._waiting: list[Message] = []
-        self._changes: list[Happening] = []
+        self._changes: deque[Happening] = deque()
         self._wake = asyncio.Event()
 
     @property
@@ -78,9 +79,9 @@ class MemorySource:
         """Yield what was published, until closed."""
         yield Connected(time.time())
         while True:
-            await self._wake.wait()
             self._wake.clear()
             self._flush()
-            changes, self._changes = self._changes, []
-            for change in changes:
-                yield change
+            # Taken one by one: what is left when the iterator is closed waits for the next one.
+            while self._changes:
+                yield self._changes.popleft()
+            await self._wake.wait()
