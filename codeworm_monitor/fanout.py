@@ -1,15 +1,17 @@
 """Fan-out to sockets: readers are cursors, those that want the same bytes share them, and writes are joined.
 
 What a delivery costs is the write into the kernel, not its size. So everything from a reader's cursor to the head
-goes out as one write, the first message after a quiet moment at once, the following ones joined for a window.
+goes out as one write, the first message after a quiet moment at once, the following ones joined for a window. Readers
+whose sockets take all they are given stay together: one cursor for all of them, and one system call for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
@@ -19,7 +21,7 @@ from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Position, encode_v1, encode_v2, split_runs, text_frame
 from codeworm_monitor.hub import Hub, decoded
 
-__all__ = ["Fanout", "Lane", "Reader", "ReaderConnection"]
+__all__ = ["CHUNK", "Fanout", "Lane", "Reader", "ReaderConnection"]
 
 CHUNK = 128 * 2**10
 """Bytes that one write holds, about; also the most that one frame of v2 holds, one larger message apart."""
@@ -34,7 +36,7 @@ MAX_BUFFERED = 4 * 2**20
 
 
 class ReaderConnection(ServerConnection):
-    """A WebSocket connection that wakes its reader when the socket takes bytes again, and knows when it stalls."""
+    """A WebSocket connection whose reader learns at once when it may not, or may again, be written to."""
 
     reader: Reader | None = None
     _paused_at = 0.0
@@ -48,8 +50,20 @@ class ReaderConnection(ServerConnection):
     def resume_writing(self) -> None:
         """Called by the transport when its buffer has drained."""
         super().resume_writing()
+        if self.reader is not None and self.reader.lane.catch_up(self.reader):
+            self.reader.lane.fanout.flush_soon()
+
+    def send_data(self) -> None:
+        """Called by the library when it has written: a pong, a ping, or a close frame, after which nothing may come."""
+        super().send_data()
+        if self.reader is not None and not self.reader.is_clear:
+            self.reader.lane.part(self.reader)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport just before it closes the socket, whose descriptor may then be another's."""
         if self.reader is not None:
-            self.reader.lane.fanout.advance([self.reader])
+            self.reader.lane.fanout.remove(self.reader)
+        super().connection_lost(exc)
 
     def is_stalled(self, timeout: float) -> bool:
         """Tell whether the other end took nothing for `timeout` seconds, or let far too much wait; ask now and then."""
@@ -67,12 +81,14 @@ class Reader:
     Attributes:
         connection: Its WebSocket.
         lane: What it wants; readers of one lane get the same bytes.
-        offset: Its cursor: the newest offset written to it or filtered out.
+        descriptor: Its socket's, or -1 where bytes may not be written to it directly (TLS).
+        offset: Its cursor: the newest offset written to it or filtered out. While it is together with others, the
+            lane's holds, as for the next two.
         told: Newest offset it can know of.
         sent_at: When it was last written to, Unix seconds.
     """
 
-    __slots__ = ("connection", "lane", "offset", "sent_at", "told")
+    __slots__ = ("connection", "descriptor", "lane", "offset", "sent_at", "told")
 
     def __init__(self, connection: ReaderConnection, lane: Lane, offset: int) -> None:
         self.connection = connection
@@ -80,18 +96,35 @@ class Reader:
         self.offset = offset
         self.told = offset
         self.sent_at = time.time()
+        self.descriptor = -1
+        if connection.transport.get_extra_info("sslcontext") is None:
+            self.descriptor = connection.transport.get_extra_info("socket").fileno()
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether frames may go straight into its socket: the connection is open, and nothing waits before them."""
+        connection = self.connection
+        return (
+            connection.state is State.OPEN
+            and not connection.paused
+            and not connection.transport.is_closing()
+            and connection.transport.get_write_buffer_size() == 0
+        )
 
     def write(self, frames: bytes) -> None:
         """Hand whole frames to the transport; frames to a connection that is closing are dropped."""
         # Writing ready frames by-passes the connection, which would frame them anew for each reader. Right as long
         # as no extension is negotiated and no fragmented message is being sent; the endpoint does neither.
-        connection = self.connection
-        if connection.state is State.OPEN:
-            connection.transport.write(frames)
+        if self.connection.state is State.OPEN:
+            self.connection.transport.write(frames)
 
 
 class Lane:
     """Readers that speak the same protocol under the same filter, and the bytes they share.
+
+    Most of them are `together`: they have had the same, up to the lane's `offset`, and their sockets took it all, so
+    that nothing need be known of each. Those whose socket did not are apart, each with its own cursor and its
+    transport's buffer, until they have caught up.
 
     Args:
         fanout: Whose lane it is.
@@ -105,8 +138,119 @@ class Lane:
         self.fanout = fanout
         self.is_v2 = is_v2
         self.wanted = wanted
-        self.readers: dict[Reader, None] = {}  # an ordered set
+        self.offset = self.told = fanout.hub.head
+        self.sent_at = time.time()
+        self._together: dict[int, Reader] = {}
+        self._apart: dict[Reader, None] = {}  # an ordered set
         self._chunks: OrderedDict[int, tuple[bytes, int, int]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Reader]:
+        return iter([*self._together.values(), *self._apart])
+
+    def __len__(self) -> int:
+        return len(self._together) + len(self._apart)
+
+    @property
+    def oldest_cursor(self) -> int:
+        """Offset of the reader farthest behind."""
+        offsets = [reader.offset for reader in self._apart]
+        return min([*offsets, self.offset] if self._together else offsets, default=self.offset)
+
+    def add(self, reader: Reader) -> None:
+        """Add a reader, and send it what it has not had."""
+        self._apart[reader] = None
+        self.catch_up(reader)
+
+    def remove(self, reader: Reader) -> None:
+        """Remove a reader, wherever it is."""
+        self.part(reader)
+        self._apart.pop(reader, None)
+
+    def part(self, reader: Reader) -> None:
+        """Let a reader have a cursor of its own, where it now stands."""
+        if self._together.get(reader.descriptor) is reader:
+            del self._together[reader.descriptor]
+            self._apart[reader] = None
+            reader.offset, reader.told, reader.sent_at = self.offset, self.told, self.sent_at
+
+    def _join(self, reader: Reader) -> None:
+        if reader.descriptor < 0 or not reader.is_clear:
+            return
+        if not self._together:
+            self.offset, self.told, self.sent_at = reader.offset, reader.told, reader.sent_at
+        if reader.offset == self.offset and reader.told == self.told:
+            del self._apart[reader]
+            self._together[reader.descriptor] = reader
+            self.sent_at = min(self.sent_at, reader.sent_at)
+
+    def advance(self) -> bool:
+        """Write to all readers what they have not had, as far as they take it; tell whether some could have more."""
+        head, oldest = self.fanout.hub.head, self.fanout.hub.backlog.oldest
+        for _ in range(TURN):
+            if not self._together or self.offset >= head:
+                break
+            if self.offset < oldest - 1:  # each has to be told what it missed
+                for reader in list(self._together.values()):
+                    self.part(reader)
+                break
+            frames, reached, told = self.chunk(self.offset)
+            if frames:
+                self._write_together(frames)
+                self.told, self.sent_at = told, time.time()
+            self.offset = reached
+        is_behind = bool(self._together) and self.offset < head
+        for reader in list(self._apart):
+            is_behind = self.catch_up(reader) or is_behind
+        return is_behind
+
+    def _write_together(self, frames: bytes) -> None:
+        # The cost of a delivery is this loop. The sockets do not block; what does not fit goes the transport's way.
+        size, write = len(frames), os.write
+        short: list[tuple[int, int]] = []
+        for descriptor in self._together:
+            try:
+                sent = write(descriptor, frames)
+            except OSError:
+                sent = 0
+            if sent != size:
+                short.append((descriptor, sent))
+        self.fanout.bytes_sent += size * len(self._together)
+        for descriptor, sent in short:
+            reader = self._together[descriptor]
+            self.part(reader)
+            _, reader.offset, reader.told = self.chunk(self.offset)
+            reader.write(frames[sent:])
+
+    def catch_up(self, reader: Reader) -> bool:
+        """Write to a reader that is apart what it has not had; tell whether it could have more at once."""
+        fanout = self.fanout
+        head, oldest = fanout.hub.head, fanout.hub.backlog.oldest
+        for _ in range(TURN):
+            if reader.offset >= head or reader.connection.paused:
+                break
+            if reader.offset < oldest - 1:
+                fanout.skip(reader)
+            frames, reader.offset, told = self.chunk(reader.offset)
+            if frames:
+                reader.write(frames)
+                reader.told, reader.sent_at = told, time.time()
+                fanout.bytes_sent += len(frames)
+        if reader.offset < head:
+            return not reader.connection.paused
+        self._join(reader)
+        return False
+
+    def tell_position(self, now: float, heartbeat: float) -> None:
+        """Tell readers how far they are, where they cannot know it or were sent nothing for `heartbeat` seconds."""
+        if self._together and (self.told < self.offset or now - self.sent_at >= heartbeat):
+            self._write_together(text_frame(encode_v2(Position(self.offset))))
+            self.told, self.sent_at = self.offset, now
+        for reader in list(self._apart):
+            if not reader.connection.paused and (reader.told < reader.offset or now - reader.sent_at >= heartbeat):
+                reader.write(text_frame(encode_v2(Position(reader.offset))))
+                reader.told, reader.sent_at = reader.offset, now
+                if reader.offset == self.fanout.hub.head:
+                    self._join(reader)
 
     def chunk(self, offset: int) -> tuple[bytes, int, int]:
         """Return frames for the entries after `offset`, about `CHUNK` bytes at most.
@@ -165,30 +309,38 @@ class Fanout:
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
         self._flushed_at = -1.0
         self._flushed_offset = hub.head
-        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         hub.listen(self._on_growth)
 
     @property
     def readers(self) -> list[Reader]:
         """All readers."""
-        return [reader for lane in self._lanes.values() for reader in lane.readers]
+        return [reader for lane in self._lanes.values() for reader in lane]
+
+    @property
+    def most_behind(self) -> int:
+        """Entries by which the reader farthest behind is behind."""
+        return max((self.hub.head - lane.oldest_cursor for lane in self._lanes.values()), default=0)
 
     def add(self, connection: ReaderConnection, *, is_v2: bool, wanted: Filter, offset: int) -> Reader:
         """Add a reader that has everything up to `offset`, and send it what follows."""
-        lane = self._lanes.setdefault((is_v2, wanted), Lane(self, is_v2=is_v2, wanted=wanted))
+        lane = self._lanes.get((is_v2, wanted))
+        if lane is None:
+            lane = self._lanes[is_v2, wanted] = Lane(self, is_v2=is_v2, wanted=wanted)
         reader = Reader(connection, lane, offset)
-        lane.readers[reader] = None
         connection.reader = reader
-        self.advance([reader])
+        lane.add(reader)
+        if reader.offset < self.hub.head:
+            self.flush_soon()
         return reader
 
     def remove(self, reader: Reader) -> None:
         """Remove a reader; one that was removed already stays so."""
         lane = reader.lane
         reader.connection.reader = None
-        lane.readers.pop(reader, None)
-        if not lane.readers:
-            self._lanes.pop((lane.is_v2, lane.wanted), None)
+        lane.remove(reader)
+        if not len(lane) and self._lanes.get((lane.is_v2, lane.wanted)) is lane:
+            del self._lanes[lane.is_v2, lane.wanted]
 
     def close(self) -> None:
         """Stop; readers keep what they were sent."""
@@ -196,48 +348,8 @@ class Fanout:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _on_growth(self) -> None:
-        if self._timer is not None:
-            if self.hub.head - self._flushed_offset < EAGER:
-                return
-            self._timer.cancel()
-            self._timer = None
-        now = self._loop.time()
-        due = self._flushed_at + self.window
-        if now >= due or self.hub.head - self._flushed_offset >= EAGER:
-            self._flush()
-        else:
-            self._timer = self._loop.call_at(due, self._flush)
-
-    def _flush(self) -> None:
-        self._timer = None
-        for lane in self._lanes.values():
-            self.advance(lane.readers)
-        self._flushed_at = self._loop.time()
-        self._flushed_offset = self.hub.head
-
-    def advance(self, readers: Iterable[Reader]) -> None:
-        """Write to readers what they have not had, as far as their sockets take it."""
-        head, oldest, sent_at = self.hub.head, self.hub.backlog.oldest, time.time()
-        is_behind = False
-        for reader in readers:
-            for _ in range(TURN):
-                if reader.offset >= head or reader.connection.paused:
-                    break
-                if reader.offset < oldest - 1:
-                    self._skip(reader)
-                frames, reader.offset, told = reader.lane.chunk(reader.offset)
-                if frames:
-                    reader.write(frames)
-                    reader.told = told
-                    reader.sent_at = sent_at
-                    self.bytes_sent += len(frames)
-            else:
-                is_behind = is_behind or reader.offset < head
-        if is_behind and self._timer is None:
-            self._timer = self._loop.call_later(0, self._flush)
-
-    def _skip(self, reader: Reader) -> None:
+    def skip(self, reader: Reader) -> None:
+        """Move a reader whose cursor fell behind the backlog on to its oldest entry, and tell it what it missed."""
         gap = self.hub.missed_by_slow(reader.offset, reader.sent_at)
         if gap is not None and gap.last_offset is not None:
             reader.offset = gap.last_offset
@@ -245,13 +357,35 @@ class Fanout:
                 reader.write(text_frame(encode_v2(gap)))
 
     def tell_positions(self) -> None:
-        """Tell v2 readers how far they are, where they cannot know it or were sent nothing for `heartbeat` seconds."""
+        """Tell v2 readers how far they are; call it now and then."""
         now = time.time()
-        for lane in self._lanes.values():
-            if not lane.is_v2:
-                continue
-            for reader in lane.readers:
-                is_due = reader.told < reader.offset or now - reader.sent_at >= self.heartbeat
-                if is_due and not reader.connection.paused:
-                    reader.write(text_frame(encode_v2(Position(reader.offset))))
-                    reader.told, reader.sent_at = reader.offset, now
+        for lane in list(self._lanes.values()):
+            if lane.is_v2:
+                lane.tell_position(now, self.heartbeat)
+
+    def _on_growth(self) -> None:
+        is_eager = self.hub.head - self._flushed_offset >= EAGER
+        if self._timer is not None:
+            if not is_eager:
+                return
+            self._timer.cancel()
+        due = self._flushed_at + self.window
+        if is_eager or self._loop.time() >= due:
+            self._flush()
+        else:
+            self._timer = self._loop.call_at(due, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        is_behind = False
+        for lane in list(self._lanes.values()):
+            is_behind = lane.advance() or is_behind
+        self._flushed_at = self._loop.time()
+        self._flushed_offset = self.hub.head
+        if is_behind:
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Go on with the next turn of the loop."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(0, self._flush)

@@ -294,7 +294,7 @@ class Relay:
             readers_connected=endpoint.connected,
             readers_refused=endpoint.refused,
             readers_evicted=endpoint.evicted,
-            most_behind=max((hub.head - reader.offset for reader in endpoint.fanout.readers), default=0),
+            most_behind=endpoint.fanout.most_behind,
             bytes_sent=endpoint.fanout.bytes_sent,
             last_message_at=hub.snapshot.last_message_at,
         )

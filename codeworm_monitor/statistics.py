@@ -70,6 +70,7 @@ class RelayStatistics:
 
 def prometheus_text(statistics: RelayStatistics) -> tuple[bytes, str]:
     """Return the metrics in Prometheus' text format, and its media type."""
+
     class Collector:
         def collect(self) -> Iterator[Metric]:
             return _metrics(statistics)
