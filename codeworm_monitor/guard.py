@@ -14,6 +14,8 @@ import signal
 import sys
 import time
 
+__all__ = ["main"]
+
 _PR_SET_PDEATHSIG = 1
 _PARENT_CHECK = 1.0
 """Seconds between looks at the parent, for the case that a fork of it holds our standard input open."""

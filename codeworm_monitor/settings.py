@@ -90,7 +90,7 @@ class RelaySettings:
     def __post_init__(self) -> None:
         _check_types(self)
         _check_url(self.redis_url)
-        if not self.channels or any(not name or "\n" in name for name in self.channels):
+        if not self.channels or any(not name or not name.isprintable() for name in self.channels):
             raise SettingError("channels", "name at least one channel, such as codeworm:logs")
         if not self.host:
             raise SettingError("host", "an address such as 127.0.0.1, or 0.0.0.0 for all")

@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from codeworm_monitor import frames
@@ -34,7 +36,6 @@ class ScriptedRelay:
         self.paths: list[str] = []
         self.connected = 0
         self.subprotocol: str | None = frames.SUBPROTOCOL
-        self._changed = asyncio.Event()
         self._server: Server | None = None
         self.port = 0
 
@@ -44,7 +45,6 @@ class ScriptedRelay:
 
     def publish(self, *payloads: Any) -> None:
         self.log += payloads
-        self._changed.set()
 
     def hello(self, **changes: Any) -> bytes:
         values = {
@@ -88,12 +88,11 @@ class ScriptedRelay:
 
     async def serve_log(self, connection: ServerConnection) -> None:
         sent = await self.greet(connection)
-        while True:
-            self._changed.clear()
+        while connection.state is State.OPEN:
             if sent < len(self.log):
                 await connection.send(self.batch(sent + 1, len(self.log)), text=True)
                 sent = len(self.log)
-            await self._changed.wait()
+            await asyncio.sleep(0.01)
 
     def cut(self) -> None:
         """Cut all connections, as a crash does."""
@@ -111,7 +110,8 @@ class ScriptedRelay:
     async def _handle(self, connection: ServerConnection) -> None:
         self.connected += 1
         behaviour = self.behaviours.pop(0) if self.behaviours else self.serve_log
-        await behaviour(connection)
+        with contextlib.suppress(ConnectionClosed):
+            await behaviour(connection)
 
     @contextlib.asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[ScriptedRelay]:

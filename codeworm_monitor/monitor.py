@@ -1,0 +1,404 @@
+"""The notebook's side: `connect` to a relay, or `open_recording`; both give a `Monitor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import pandas as pd
+
+from codeworm_monitor import registry
+from codeworm_monitor.activity import Snapshot
+from codeworm_monitor.arrivals import Arrival, Dispatcher
+from codeworm_monitor.card import status_card, status_line
+from codeworm_monitor.client import Address, Ended, Happening, Lost, RelayClient
+from codeworm_monitor.envelope import Cursor, Gap
+from codeworm_monitor.errors import ConnectError, RelayNotFoundError
+from codeworm_monitor.frames import Batch, ErrorFrame, Hello, Subscribed
+from codeworm_monitor.intake import Intake
+from codeworm_monitor.recording import RECORDING_EPOCH, recorded, recorded_arrivals
+from codeworm_monitor.records import Kind
+from codeworm_monitor.settings import ENVIRONMENT_PREFIX
+from codeworm_monitor.status import State, Status
+from codeworm_monitor.streams import Stream
+from codeworm_monitor.target import HOW_TO_START, Since, Target, failure_to_connect
+
+__all__ = ["Monitor", "connect", "open_recording"]
+
+UNSEALED_BYTES = 4 * 2**20
+"""Bytes received after which waiting payloads become columns, whether anybody looks or not."""
+CLOSE_WITHIN = 2.0
+BACKLOG = 50_000
+
+
+class Monitor:
+    """What a relay, or a recording, says: tables, the current state, and ways to wait. Made by `connect`.
+
+    Promises:
+
+    - The network has a thread and an event loop of its own: it goes on while a cell blocks, and works the same in a
+      script, in IPython and in a notebook.
+    - Of one epoch, the tables hold each message once, in the relay's order, also over reconnections; what was missed
+      is in `gaps`. At their capacity the oldest rows leave.
+    - All may be used from any thread. `close` ends it within three seconds; so does the end of the program.
+
+    Attributes:
+        name: Its name; `connect` with the same one gives the same monitor.
+    """
+
+    def __init__(
+        self, name: str, *, capacity: int, target: Target | None = None, path: str | os.PathLike[str] | None = None
+    ) -> None:
+        self.name = name
+        self.capacity = capacity
+        self.target = target
+        self._path = path
+        self._dispatcher = Dispatcher(f"codeworm_monitor:{name}:callbacks")
+        replay = None if path is None else self._replay
+        self._intake = Intake(self._dispatcher, capacity=capacity, is_live=path is None, replay=replay)
+
+        # Written by the thread that receives, each in one step; read by any.
+        self._state, self._since = State.CONNECTING, datetime.now(UTC)
+        self._url = None if path is None else os.fspath(path)
+        self._cursor: Cursor | None = None
+        self._connections = 0
+        self._last_error: str | None = None
+        self._failure: ConnectError | None = None
+
+        # Of that thread alone.
+        self._greeting: Hello | None = None
+        self._refusals = 0
+        self._sealed_at = 0
+
+        self._client: RelayClient | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._running = threading.Event()
+        self._settled = threading.Event()  # the backlog is here, or it is known why it will not come
+        self._closing = threading.Lock()
+
+    # What it tells
+
+    @property
+    def logs(self) -> Stream:
+        """Log lines; see `Stream.columns`."""
+        return self._intake.by_kind[Kind.LOGS]
+
+    @property
+    def events(self) -> Stream:
+        """Steps of the documentation cycles; see `Stream.columns`."""
+        return self._intake.by_kind[Kind.EVENTS]
+
+    @property
+    def stats(self) -> Stream:
+        """The daemon's counters after each successful cycle; see `Stream.columns`."""
+        return self._intake.by_kind[Kind.STATS]
+
+    def channel(self, name: str) -> Stream:
+        """Return the stream of a channel.
+
+        A channel whose name ends in `:logs`, `:events` or `:stats` is part of the stream of that name. Any other has
+        one of its own, with the columns of `logs`, empty until a message comes.
+        """
+        return self._intake.stream(name)
+
+    @property
+    def gaps(self) -> pd.DataFrame:
+        """What is, or may be, missing, one row a gap, as the relay told it.
+
+        Columns: epoch (category), offset (float64; missing for a gap of this reader alone), cause (category),
+        started_at, ended_at (datetime64[us, UTC]), first_offset, last_offset, missed (float64), detail (str).
+        """
+        return self._intake.gaps.df
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the daemon is doing now, its last results and counters.
+
+        With conditions given to `connect`, it follows the messages that pass them.
+        """
+        return self._intake.snapshot
+
+    @property
+    def status(self) -> Status:
+        """How the monitor itself is: connection, rates, losses."""
+        intake, cursor, streams = self._intake, self._cursor, self._intake.streams()
+        return Status(
+            name=self.name,
+            state=self._state,
+            since=self._since,
+            url=self._url,
+            epoch=None if cursor is None else cursor.epoch,
+            cursor=cursor,
+            rate=intake.rate,
+            lag=intake.lag,
+            received=intake.received,
+            evicted=sum(stream.dropped for stream in streams),
+            dropped=sum(stream.losses for stream in streams),
+            gaps=intake.gap_count,
+            reconnects=max(0, self._connections - 1),
+            callback_failures=sum(stream.failures for stream in streams),
+            last_error=self._last_error,
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._state is State.CLOSED
+
+    def __repr__(self) -> str:
+        return status_line(self.status, self._intake.sizes())
+
+    def _repr_html_(self) -> str:
+        return status_card(self.status, self.snapshot, self._intake.sizes())
+
+    # Its end
+
+    def close(self) -> None:
+        """Disconnect and end its threads; the tables stay readable. Takes three seconds at most; may be called again."""
+        with self._closing:
+            registry.forget(self)
+            self._enter(State.CLOSED)
+            if self._thread is not None and self._thread.is_alive() and self._running.wait(CLOSE_WITHIN):
+                if self._loop is not None and self._task is not None:
+                    with suppress(RuntimeError):  # the loop has just ended by itself
+                        self._loop.call_soon_threadsafe(self._task.cancel)
+                self._thread.join(CLOSE_WITHIN)
+            self._intake.shut("the monitor was closed")
+            self._settled.set()
+            self._dispatcher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    # Connecting
+
+    def _start(self, target: Target) -> None:
+        def locate() -> Sequence[Address]:
+            return target.addresses(last=None if self._client is None else self._client.url)
+
+        self._client = RelayClient(locate, target.subscribe(time.time()))
+        self._thread = threading.Thread(target=self._run, name=f"codeworm_monitor:{self.name}", daemon=True)
+        self._thread.start()
+
+    def _wait_settled(self, wait: float) -> None:
+        """Wait for the first connection and its backlog.
+
+        Raises:
+            ConnectError: There was no connection within `wait` seconds, or there will be none.
+        """
+        self._settled.wait(wait)
+        if not self._connections or self.is_closed:
+            raise self._failure or RelayNotFoundError(f"no relay has answered within {wait:g} s: {HOW_TO_START}")
+
+    # Receiving: the thread of the network
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._receive())
+        except asyncio.CancelledError:
+            return  # how `close` ends it
+        except Exception as error:  # noqa: BLE001  # for the user: there is nobody here to raise it to
+            self._fail(ConnectError(f"the monitor failed on {type(error).__name__}: {error}; please connect again"))
+        finally:
+            self._running.set()
+
+    async def _receive(self) -> None:
+        assert self._client is not None
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        self._running.set()
+        async with aclosing(self._client.stream()) as happenings:
+            async for happening in happenings:
+                self._take(happening, self._client)
+
+    def _take(self, happening: Happening, client: RelayClient) -> None:
+        match happening:
+            case Batch(envelopes):
+                self._intake.take(client.cursor.epoch if client.cursor else "", envelopes)
+                if client.bytes_received - self._sealed_at > UNSEALED_BYTES:
+                    self._sealed_at = client.bytes_received
+                    self._intake.seal()
+            case Gap():
+                self._intake.take_gap(client.cursor.epoch if client.cursor else "", happening)
+            case Hello():
+                self._greeting = happening
+                self._intake.clock_ahead = happening.time - time.time()
+                self._connections += 1
+                self._url = client.url
+            case Subscribed():
+                self._on_subscribed()
+            case Lost():
+                self._on_lost(happening)
+            case ErrorFrame(message):
+                self._last_error = f"the relay says: {message}"
+            case Ended():
+                self._fail(ConnectError(f"the relay closed the connection for good: {happening.reason}"))
+        self._cursor = client.cursor
+        if self._greeting is not None and self._cursor is not None and self._cursor.offset >= self._greeting.head:
+            self._settled.set()
+
+    def _on_subscribed(self) -> None:
+        assert self._greeting is not None
+        try:
+            snapshot = Snapshot.from_dict(self._greeting.snapshot)
+        except (AttributeError, TypeError, ValueError):  # another version's, of another form
+            snapshot = Snapshot()
+        self._intake.restart(snapshot, live_from=self._greeting.head)
+        self._enter(State.CONNECTED)
+
+    def _on_lost(self, lost: Lost) -> None:
+        self._greeting = None
+        self._url = lost.url or self._url
+        self._last_error = f"{lost.url}: {lost.reason}" if lost.url else lost.reason
+        self._failure = failure_to_connect(lost)
+        if lost.is_refusal:
+            self._enter(State.REFUSED)
+            self._refusals += 1
+            # A relay that is just starting listens a moment before its token can be found: the next attempt tells.
+            if (self.target is not None and self.target.token) or self._refusals > 1:
+                self._settled.set()
+            return
+        self._enter(State.RECONNECTING if self._connections else State.CONNECTING)
+
+    def _enter(self, state: State) -> None:
+        if self._state is not state and self._state is not State.CLOSED:
+            self._state, self._since = state, datetime.now(UTC)
+
+    def _fail(self, error: ConnectError) -> None:
+        self._failure, self._last_error = error, str(error)
+        self._enter(State.CLOSED)
+        self._intake.shut(str(error))
+        self._settled.set()
+
+    # A recording
+
+    def _load(self, path: str | os.PathLike[str]) -> None:
+        messages = recorded(path)
+        while some := list(islice(messages, 5_000)):
+            self._intake.take(RECORDING_EPOCH, some)
+            self._cursor = Cursor(RECORDING_EPOCH, some[-1][0].offset)
+        self._intake.seal()
+        self._intake.lag = None
+        self._enter(State.RECORDING)
+        self._settled.set()
+
+    def _replay(self, stream: Stream) -> Iterator[Arrival]:
+        assert self._path is not None
+        return (one for one in recorded_arrivals(self._path) if self._intake.stream(one.channel) is stream)
+
+
+def connect(
+    url: str | None = None,
+    *,
+    token: str | None = None,
+    name: str = "default",
+    # What to receive
+    since: Since = BACKLOG,
+    channels: str | Iterable[str] | None = None,
+    level: str | None = None,
+    component: str | Iterable[str] | None = None,
+    repo: str | Iterable[str] | None = None,
+    text: str | None = None,
+    # Bounds
+    capacity: int = 200_000,
+    wait: float = 5.0,
+) -> Monitor:
+    """Connect to a relay and return its monitor, filled with the recent past; without `await`, anywhere.
+
+    Called again with the same name and the same arguments, or none, it returns the running monitor: a cell may be
+    run any number of times. With other arguments the running monitor is closed and a new one takes its place.
+
+    Args:
+        url: WebSocket URL of the relay; None: the environment's `CODEWORM_MONITOR_URL`, else the one that runs on this
+            machine, the newest if there are several.
+        token: Its token; None: the environment's `CODEWORM_MONITOR_TOKEN`, else that which a relay of this user on
+            this machine has announced.
+        name: Name of the monitor; two names are two connections.
+        since: Where to begin: the newest so many messages, a time such as "2h", "today" or a datetime, "now", or a
+            `Cursor`. What the relay still has of it is received before this returns.
+        channels: Only these channels; None: all.
+        level: Only log lines of at least this level. Messages without a level pass, as with the next two.
+        component: Only these components.
+        repo: Only these repositories.
+        text: Only messages that contain it, in any case of letters.
+        capacity: Most rows of each table.
+        wait: Seconds to wait for the connection and the recent past at most; 0: return at once, whatever comes.
+
+    Raises:
+        RelayNotFoundError: No relay is known, or none answers, within `wait` seconds.
+        TokenRefusedError: The relay wants another token.
+        ConnectError: The relay closed the connection for good.
+        ValueError: An argument cannot be used.
+
+    Example:
+        >>> mon = connect()
+        >>> mon.logs.where(level=">=warning", since="15min")
+        >>> mon.events.wait_for(type="documentation_committed", timeout=600)
+    """
+    conditions = {"level": level, "component": component, "repo": repo, "text": text}
+    asks_for_nothing = Target.of(url, token, since, channels, conditions) == Target.of(None, None, BACKLOG, None, {})
+    url = url or os.environ.get(f"{ENVIRONMENT_PREFIX}URL") or None
+    token = token or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
+    target = Target.of(url, token, since, channels, conditions)
+    with registry.lock():
+        running = cast("Monitor | None", registry.named(name))
+        if running is not None and not running.is_closed:
+            is_same = running.target == target and running.capacity == capacity
+            if is_same or (asks_for_nothing and capacity == 200_000):
+                return running
+            running.close()
+        monitor = Monitor(name, capacity=capacity, target=target)
+        registry.remember(monitor)
+        monitor._start(target)
+    if wait > 0:
+        try:
+            monitor._wait_settled(wait)
+        except BaseException:  # Ctrl-C too: a monitor that was never returned must not stay
+            monitor.close()
+            raise
+    return monitor
+
+
+def open_recording(path: str | os.PathLike[str], *, capacity: int = 1_000_000) -> Monitor:
+    """Return a monitor over a file of recorded traffic; no relay is needed.
+
+    It is complete from the start and has no connection; `since="15min"` counts back from the newest row of a table.
+    Over it, `wait_for` finds the first match in the file, and `on` and `async for` give its whole content.
+
+    Args:
+        path: A recording, as `sources.recording.read_recording` reads it.
+        capacity: Most rows of each table.
+
+    Raises:
+        RecordingError: The file is missing or holds something else.
+
+    Example:
+        >>> rec = open_recording("recording.jsonl.gz")
+        >>> rec.events.df.groupby("repo").tokens.sum()
+    """
+    monitor = Monitor(Path(path).name, capacity=capacity, path=path)
+    monitor._load(path)
+    return monitor
