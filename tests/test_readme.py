@@ -61,7 +61,7 @@ def test_names_that_the_examples_import_are_public() -> None:
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_the_examples_are_valid_python(block: str) -> None:
-    compile(f"async def example():\n" + "".join(f"    {line}\n" for line in block.splitlines()), "README.md", "exec")
+    compile("async def example():\n" + "".join(f"    {line}\n" for line in block.splitlines()), "README.md", "exec")
 
 
 def test_only_what_belongs_there_lies_at_the_top() -> None:
