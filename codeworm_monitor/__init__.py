@@ -7,6 +7,7 @@ neither half imports what only the other needs.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from codeworm_monitor.settings import RelaySettings
 
 __version__ = "0.1.0"
+
+# A library says nothing unless asked: the command line, or the program that uses it, decides where its log goes.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "Monitor",

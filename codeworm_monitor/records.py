@@ -10,7 +10,7 @@ like every unknown key, into the record's `extra` and is never an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -172,7 +172,12 @@ def _is_counts(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_int64, value.values()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _brief(value: object) -> str:
+    text = f"{value:%Y-%m-%d %H:%M:%S.%fZ}" if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record:
     """What every record has.
 
@@ -185,8 +190,14 @@ class Record:
     timestamp: datetime | None
     extra: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Return the fields that say something; times as text, a traceback cut short."""
+        said = {one.name: getattr(self, one.name) for one in fields(self)}
+        shown = ", ".join(f"{name}={_brief(value)}" for name, value in said.items() if value not in (None, {}))
+        return f"{type(self).__name__}({shown})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LogLine(Record):
     """One line of the daemon's log, from `codeworm:logs`.
 
@@ -245,7 +256,7 @@ class LogLine(Record):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class WormEvent(Record):
     """One step of a documentation cycle, from `codeworm:events`.
 
@@ -304,7 +315,7 @@ class WormEvent(Record):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class StatsSnapshot(Record):
     """Counters of the daemon after a successful cycle, from `codeworm:stats`.
 

@@ -245,7 +245,7 @@ class Relay:
                     self._on_connected(at)
                 case Disconnected():
                     self._on_disconnected(happening)
-        self._on_disconnected(Disconnected(time.time(), "the source has ended"))
+        self._on_disconnected(Disconnected(time.time(), "the source has ended"), logging.INFO)
 
     def _on_connected(self, at: float) -> None:
         if self._lost is not None:
@@ -261,14 +261,14 @@ class Relay:
         self._lost, self._state_since = None, at
         self._is_connected.set()
 
-    def _on_disconnected(self, lost: Disconnected) -> None:
+    def _on_disconnected(self, lost: Disconnected, level: int = logging.WARNING) -> None:
         if self._lost is None:
             self._outages += 1
             self._lost, self._state_since = lost, lost.at
         else:  # still away; only the reason is news
             self._lost = replace(lost, at=self._lost.at)
         self._is_connected.clear()
-        log.warning("%s is not heard: %s", self.upstream, lost.reason)
+        log.log(level, "%s is not heard: %s", self.upstream, lost.reason)
 
     # What it knows of itself
 

@@ -431,3 +431,12 @@ def test_a_recorded_failure_carries_its_target_error_and_traceback():
     assert (line.level, line.component, line.target) == ("error", "daemon", "dedent")
     assert line.error == "Ref 'HEAD' did not resolve to an object"
     assert line.exception.startswith("Traceback")
+
+
+def test_a_record_shows_what_it_says_and_nothing_else() -> None:
+    line = parse_record(
+        "codeworm:logs", {"event": "x", "timestamp": "2026-11-22T21:57:36Z", "a": 1}, 0.0, PublisherClock()
+    )
+    assert repr(line) == "LogLine(timestamp=2026-11-22 21:57:36.000000Z, extra={'a': 1}, event='x')"
+    long = parse_record("codeworm:logs", {"exception": "Traceback\n" * 500}, 0.0, PublisherClock())
+    assert len(repr(long)) < 200
