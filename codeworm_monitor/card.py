@@ -59,7 +59,7 @@ def status_card(status: Status, snapshot: Snapshot, rows: Iterable[tuple[str, in
     ]
     facts.append(("Messages", " · ".join(flow)))
     body = "".join(
-        f'<tr style="background:none"><th scope="row" style="{_CELL};font-weight:600">{_html(name)}</th>'
+        f'<tr style="background:none"><th scope="row" style="{_CELL};font-weight:600;white-space:nowrap">{_html(name)}</th>'
         f'<td style="{_CELL}">{_html(value)}</td></tr>'
         for name, value in facts
     )
