@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import ssl
 import time
@@ -21,9 +22,10 @@ from websockets.typing import Subprotocol
 
 from codeworm_monitor import frames
 from codeworm_monitor.access import AccessRules, Refusal
+from codeworm_monitor.admission import Admission
 from codeworm_monitor.envelope import Cursor, Envelope
 from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
-from codeworm_monitor.fanout import CHUNK, Fanout, Reader, ReaderConnection
+from codeworm_monitor.fanout import CHUNK, Fanout, Reader, ReaderConnection, is_v1
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer, respond
 from codeworm_monitor.hub import Hub
@@ -31,11 +33,6 @@ from codeworm_monitor.records import Kind, kind_of
 
 __all__ = ["Endpoint"]
 
-MAX_INBOUND = 64 * 2**10
-"""Largest frame taken from a reader, in bytes."""
-INBOUND_RATE = 50.0
-"""Messages a second taken from one reader, after a first `INBOUND_BURST`; what comes faster waits in its socket."""
-INBOUND_BURST = 100
 OPEN_TIMEOUT = 10.0
 """Seconds that a handshake, and a v2 reader's first `subscribe`, may take."""
 SWEEP = 1.0
@@ -52,8 +49,8 @@ class Endpoint:
     """Serves one hub on one port.
 
     A reader that offers the subprotocol `codeworm.v2` is spoken to in v2, any other in v1 (`frames` describes both).
-    Each has the promises of `Fanout`. What a reader sends is bounded in size (`MAX_INBOUND`) and rate
-    (`INBOUND_RATE`): faster ones are read more slowly, never at others' cost.
+    Each has the promises of `Fanout`. What a reader sends is bounded in size and rate: one that sends faster is read
+    more slowly, never at others' cost.
 
     Args:
         hub: What is served.
@@ -63,7 +60,10 @@ class Endpoint:
         version: Version told to readers.
         path: Path of the WebSocket.
         history: Messages in the v1 history.
-        max_readers: Most readers at one time.
+        admission: How many may be connected.
+        max_inbound: Largest message taken from a reader, in bytes.
+        inbound_rate: Messages a second taken from one reader.
+        note: Told of what befalls the endpoint: an event's name, a level, details.
         window: Seconds in which messages after the first are joined into one write.
         send_timeout: Seconds a reader may take nothing before it is cut.
         heartbeat: Seconds after which a v2 reader that was sent nothing is told the position.
@@ -79,7 +79,10 @@ class Endpoint:
         version: str,
         path: str = "/ws",
         history: int = 200,
-        max_readers: int = 10_000,
+        admission: Admission | None = None,
+        max_inbound: int = 64 * 2**10,
+        inbound_rate: float = 50.0,
+        note: Callable[..., None] = lambda event, **details: None,
         window: float = 0.003,
         send_timeout: float = 10.0,
         heartbeat: float = 15.0,
@@ -99,7 +102,15 @@ class Endpoint:
         self._version = version
         self._path = path
         self._history = history
-        self._max_readers = max_readers
+        self.admission = admission or Admission(max_readers=10_000, max_per_address=256, max_handshakes=1_000)
+        """Counts of who is connected."""
+        self.throttled = 0
+        """Messages of readers that had to wait, because they came faster than is taken."""
+        self.loop_lag = 0.0
+        """Seconds by which the event loop was late at the last look."""
+        self._max_inbound = max_inbound
+        self._inbound_rate = inbound_rate
+        self._note = note
         self._history_frame: tuple[int, bytes | None] = (-1, None)
         self._server: Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -107,7 +118,7 @@ class Endpoint:
     @property
     def readers(self) -> int:
         """Readers connected now."""
-        return 0 if self._server is None else len(self._server.all_connections)
+        return self.admission.readers
 
     @property
     def port(self) -> int:
@@ -128,14 +139,16 @@ class Endpoint:
                 self._handle,
                 host,
                 port,
-                create_connection=ReaderConnection,
+                create_connection=cast(
+                    "type[ServerConnection]", functools.partial(ReaderConnection, admission=self.admission)
+                ),
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
                 compression=None,  # pre-made frames are written: no extension may change them
                 server_header=None,
                 open_timeout=OPEN_TIMEOUT,
                 close_timeout=2,
-                max_size=MAX_INBOUND,
+                max_size=self._max_inbound,
                 logger=_quiet_logger(),
                 ssl=tls,
                 backlog=1024,
@@ -162,7 +175,7 @@ class Endpoint:
         for connection in list(server.all_connections):
             if connection.paused:
                 connection.transport.abort()
-        server.close(code=1012, reason="the relay restarts, come back")
+        server.close(code=1012, reason="the relay restarts: come back in 1 to 5 s")
         try:
             async with asyncio.timeout(within):
                 await server.wait_closed()
@@ -178,12 +191,16 @@ class Endpoint:
             yield from cast("set[ReaderConnection]", self._server.all_connections)
 
     async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + SWEEP
             await asyncio.sleep(SWEEP)
+            self.loop_lag = max(0.0, loop.time() - due)
             self.fanout.tell_positions()
             for connection in list(self._connections()):
                 if connection.is_stalled(self._send_timeout):
                     self.evicted += 1
+                    self._note("reader_evicted", level="warning", address=connection.address)
                     connection.transport.abort()  # closing would wait for the very buffer that does not drain
 
     # HTTP, and the handshake
@@ -207,8 +224,9 @@ class Endpoint:
             if answer is not None:
                 return respond(request, answer)
             refusal = Refusal(404, f"Nothing is here; the WebSocket is at {self._path}.")
-        if refusal is None and self.readers >= self._max_readers:
-            refusal = Refusal(503, "The relay has as many readers as it may (--max-readers); come back later.")
+        if refusal is None:
+            assert isinstance(connection, ReaderConnection)
+            refusal = self.admission.check(connection.address)
         if refusal is None:
             return None
         self.refused += 1
@@ -218,9 +236,13 @@ class Endpoint:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, ReaderConnection)
+        connection.end_handshake()
         self.connected += 1
+        address, protocol = connection.address, "v2" if connection.subprotocol == frames.SUBPROTOCOL else "v1"
+        self.admission.enter(address)
+        self._note("reader_connected", address=address, protocol=protocol, readers=self.readers)
         try:
-            if connection.subprotocol == frames.SUBPROTOCOL:
+            if protocol == "v2":
                 await self._speak_v2(connection)
             else:
                 await self._speak_v1(connection)
@@ -233,16 +255,32 @@ class Endpoint:
         finally:
             if connection.reader is not None:
                 self.fanout.remove(connection.reader)
+            self.admission.leave(address)
+            self._note("reader_left", address=address, protocol=protocol, readers=self.readers)
 
     async def _speak_v1(self, connection: ReaderConnection) -> None:
         history = self._v1_history()
         if history is not None:
             _send(connection, history)
         self.fanout.add(connection, is_v2=False, wanted=Filter(), offset=self.hub.head)
-        async for message in _metered(connection):
+        async for message in self._metered(connection):
             if message in ("ping", b"ping"):
                 _send(connection, frames.V1_PONG)
                 await connection.drain()
+
+    async def _metered(self, connection: ReaderConnection) -> AsyncIterator[str | bytes]:
+        """Yield a reader's messages, no faster than the rate after a first burst."""
+        loop, rate = asyncio.get_running_loop(), self._inbound_rate
+        allowance, seen_at = 2 * rate, loop.time()
+        async for message in connection:
+            now = loop.time()
+            allowance = min(2 * rate, allowance + (now - seen_at) * rate)
+            seen_at = now
+            if allowance < 1:
+                self.throttled += 1
+                await asyncio.sleep((1 - allowance) / rate)
+            allowance -= 1
+            yield message
 
     def _v1_history(self) -> bytes | None:
         head, frame = self._history_frame
@@ -252,7 +290,7 @@ class Endpoint:
             for entry in reversed(backlog.between(backlog.oldest, backlog.head)):
                 if len(newest) >= self._history:
                     break
-                if isinstance(entry, Envelope) and kind_of(entry.channel) is not Kind.STATS:
+                if is_v1(entry) and kind_of(entry.channel) is not Kind.STATS:
                     newest.append(entry)
             frame = frames.encode_v1_history(reversed(newest), max_bytes=HISTORY_BYTES)
             self._history_frame = (self.hub.head, frame)
@@ -269,15 +307,15 @@ class Endpoint:
             snapshot=hub.snapshot.as_dict(),
             limits={
                 "heartbeat_seconds": self.fanout.heartbeat,
-                "max_frame_bytes": MAX_INBOUND,
+                "max_frame_bytes": self._max_inbound,
                 "batch_bytes": CHUNK,
-                "messages_per_second": INBOUND_RATE,
+                "messages_per_second": self._inbound_rate,
             },
             time=time.time(),
         )
         _send(connection, frames.encode_v2(hello))
         await connection.drain()
-        messages = _metered(connection)
+        messages = self._metered(connection)
         reader: Reader | None = None
         while True:
             try:
@@ -309,20 +347,6 @@ class Endpoint:
 def _send(connection: ReaderConnection, text: bytes) -> None:
     if connection.state is State.OPEN:
         connection.transport.write(frames.text_frame(text))
-
-
-async def _metered(connection: ReaderConnection) -> AsyncIterator[str | bytes]:
-    """Yield a reader's messages, no faster than `INBOUND_RATE` after a first burst."""
-    loop = asyncio.get_running_loop()
-    allowance, seen_at = float(INBOUND_BURST), loop.time()
-    async for message in connection:
-        now = loop.time()
-        allowance = min(float(INBOUND_BURST), allowance + (now - seen_at) * INBOUND_RATE)
-        seen_at = now
-        if allowance < 1:
-            await asyncio.sleep((1 - allowance) / INBOUND_RATE)
-        allowance -= 1
-        yield message
 
 
 def _offered(request: Request) -> list[str]:

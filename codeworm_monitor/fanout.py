@@ -12,16 +12,19 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from typing import Any, TypeGuard
 
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
+from codeworm_monitor.admission import Admission
 from codeworm_monitor.envelope import Entry, Envelope
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Position, encode_v1, encode_v2, split_runs, text_frame
 from codeworm_monitor.hub import Hub, decoded
+from codeworm_monitor.journal import RELAY_CHANNEL
 
-__all__ = ["CHUNK", "Fanout", "Lane", "Reader", "ReaderConnection"]
+__all__ = ["CHUNK", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
 
 CHUNK = 128 * 2**10
 """Bytes that one write holds, about; also the most that one frame of v2 holds, one larger message apart."""
@@ -41,6 +44,30 @@ class ReaderConnection(ServerConnection):
     reader: Reader | None = None
     _paused_at = 0.0
     _waiting = -1
+    _is_in_handshake = False
+
+    def __init__(self, *args: Any, admission: Admission, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._admission = admission
+
+    @property
+    def address(self) -> str:
+        """Address of the other end, without the port."""
+        where = self.remote_address
+        return str(where[0]) if isinstance(where, tuple) and where else ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the transport when the connection was accepted."""
+        super().connection_made(transport)
+        self._is_in_handshake = True
+        if not self._admission.begin():
+            self.transport.abort()
+
+    def end_handshake(self) -> None:
+        """Count the handshake as over; called once it is, or the connection is lost, whichever comes first."""
+        if self._is_in_handshake:
+            self._is_in_handshake = False
+            self._admission.end()
 
     def pause_writing(self) -> None:
         """Called by the transport when its buffer passes the high-water mark."""
@@ -61,6 +88,7 @@ class ReaderConnection(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport just before it closes the socket, whose descriptor may then be another's."""
+        self.end_handshake()
         if self.reader is not None:
             self.reader.lane.fanout.remove(self.reader)
         super().connection_lost(exc)
@@ -282,7 +310,12 @@ class Lane:
     def _encode(self, entries: Iterable[Entry]) -> bytes:
         if self.is_v2:
             return b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=CHUNK)])
-        return b"".join([text_frame(encode_v1(entry)) for entry in entries if type(entry) is Envelope])
+        return b"".join([text_frame(encode_v1(entry)) for entry in entries if is_v1(entry)])
+
+
+def is_v1(entry: Entry) -> TypeGuard[Envelope]:
+    """Tell whether v1 has a word for an entry: it knows neither gaps nor the relay's own channel."""
+    return type(entry) is Envelope and entry.channel != RELAY_CHANNEL
 
 
 class Fanout:

@@ -256,7 +256,7 @@ class Subscribe:
 
     Attributes:
         cursor: Continue after this entry.
-        tail: Start with the newest so many entries.
+        tail: Start with the newest so many messages of the channels wanted; the relay's own are not counted.
         time: Start with the first message received at or after this time, Unix seconds.
         filter: What of it.
     """

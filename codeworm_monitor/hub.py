@@ -17,6 +17,7 @@ from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.envelope import Cursor, Entry, Envelope, Gap, GapCause, Mark
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Subscribe
+from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.payloads import MAX_PAYLOAD, normalise
 from codeworm_monitor.sources import Message
 
@@ -122,13 +123,26 @@ class Hub:
         if request.cursor is not None:
             return self._resume(request.cursor)
         if request.tail is not None:
-            return Start(max(before_oldest, backlog.head - request.tail))
+            return Start(self._before_newest(request.tail, request.filter.channels))
         if request.time is not None:
             offset = backlog.offset_at(request.time) - 1
             if offset == before_oldest > 0:  # what came at that time may have left the backlog
                 return Start(offset, gap=self._missed(GapCause.TRIMMED, request.time, 1, before_oldest))
             return Start(offset)
         return Start(backlog.head)
+
+    def _before_newest(self, count: int, channels: frozenset[str]) -> int:
+        """Return the offset before the newest so many messages of publishers, on these channels, or on any if empty."""
+        backlog = self.backlog
+        if count == 0:
+            return backlog.head
+        for entry in reversed(backlog.between(backlog.oldest, backlog.head)):
+            if type(entry) is Envelope:
+                channel = entry.channel
+                count -= channel in channels if channels else channel != RELAY_CHANNEL
+                if count == 0:
+                    return entry.offset - 1
+        return backlog.oldest - 1
 
     def _resume(self, cursor: Cursor) -> Start:
         before_oldest = self.backlog.oldest - 1

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import logging
 import secrets
+import ssl
 import threading
 import time
 import warnings
@@ -19,14 +20,16 @@ import orjson
 
 from codeworm_monitor import __version__, discovery
 from codeworm_monitor.access import AccessRules
+from codeworm_monitor.admission import Admission
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.backoff import delays
 from codeworm_monitor.embedded import EmbeddedServer, Presence, running_redis
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Gap, GapCause
-from codeworm_monitor.errors import EmbeddedServerError, RelayError
+from codeworm_monitor.errors import EmbeddedServerError, RelayError, SettingError
 from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
+from codeworm_monitor.journal import Journal
 from codeworm_monitor.settings import RelaySettings
 from codeworm_monitor.sources import Connected, Disconnected, Source
 from codeworm_monitor.sources.redis import RedisSource
@@ -75,6 +78,7 @@ class Relay:
             backlog=Backlog(max_entries=self.settings.backlog, max_bytes=self.settings.backlog_bytes),
             max_payload=self.settings.max_payload,
         )
+        self._journal = Journal(self.hub.receive)
         self.upstream = "" if source is None else source.name
         """Where messages come from, without secrets."""
         self.redis_url: str | None = self.settings.redis_url
@@ -100,7 +104,8 @@ class Relay:
         """WebSocket URL for readers on this machine; without the token."""
         host = self.settings.host
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        return f"ws://{host}:{self.port}{self.settings.path}"
+        scheme = "ws" if self.settings.tls_cert is None else "wss"
+        return f"{scheme}://{host}:{self.port}{self.settings.path}"
 
     @property
     def is_embedded(self) -> bool:
@@ -139,13 +144,21 @@ class Relay:
             version=__version__,
             path=settings.path,
             history=settings.history,
-            max_readers=settings.max_readers,
+            admission=Admission(
+                max_readers=settings.max_readers,
+                max_per_address=settings.max_readers_per_address,
+                max_handshakes=settings.max_handshakes,
+            ),
+            max_inbound=settings.max_inbound,
+            inbound_rate=settings.inbound_rate,
+            note=self._journal.note,
             window=settings.window,
             send_timeout=settings.send_timeout,
             heartbeat=settings.heartbeat,
         )
         try:
-            await endpoint.start(settings.host, settings.port)  # first: a taken port should start nothing else
+            tls = await asyncio.to_thread(_tls_context, settings.tls_cert, settings.tls_key)
+            await endpoint.start(settings.host, settings.port, tls=tls)  # first: a taken port should start nothing else
             source = self._source or await self._find_redis()
             self.upstream = source.name
             self._announcement = await asyncio.to_thread(discovery.announce, self.port, url=self.url, token=self.token)
@@ -223,6 +236,7 @@ class Relay:
         while True:
             await server.wait_closed()
             log.warning("the embedded server ended (status %s) and is started again", server.returncode)
+            self._journal.note("embedded_server_restarted", level="warning", status=server.returncode)
             for pause in delays(longest=3.0):
                 try:
                     await server.start()
@@ -250,6 +264,9 @@ class Relay:
     def _on_connected(self, at: float) -> None:
         if self._lost is not None:
             log.info("%s is heard again, after %.1f s", self.upstream, at - self._lost.at)
+            self._journal.note(
+                "upstream_heard_again", upstream=self.upstream, after_seconds=round(at - self._lost.at, 3)
+            )
             self.hub.report(
                 Gap(
                     cause=GapCause.SOURCE_OUTAGE,
@@ -264,6 +281,7 @@ class Relay:
     def _on_disconnected(self, lost: Disconnected, level: int = logging.WARNING) -> None:
         if self._lost is None:
             self._outages += 1
+            self._journal.note("upstream_lost", level="warning", upstream=self.upstream, error=lost.reason)
             self._lost, self._state_since = lost, lost.at
         else:  # still away; only the reason is news
             self._lost = replace(lost, at=self._lost.at)
@@ -294,6 +312,10 @@ class Relay:
             readers_connected=endpoint.connected,
             readers_refused=endpoint.refused,
             readers_evicted=endpoint.evicted,
+            readers_throttled=endpoint.throttled,
+            handshakes=endpoint.admission.handshakes,
+            refused_by_bound=dict(endpoint.admission.refused),
+            loop_lag=endpoint.loop_lag,
             most_behind=endpoint.fanout.most_behind,
             bytes_sent=endpoint.fanout.bytes_sent,
             last_message_at=hub.snapshot.last_message_at,
@@ -320,6 +342,18 @@ class Relay:
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:
                 return None
+
+
+def _tls_context(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError("tls_cert", f"{certificate} cannot be used: {error.strerror or error}") from error
+    return context
 
 
 class RelayThread:

@@ -34,6 +34,19 @@ def _setting(default: Any, help: str, *, is_secret: bool = False) -> Any:
     return field(default=default, repr=not is_secret, metadata={"help": help})
 
 
+_LEAST = {
+    "history": 0,
+    "backlog": 1,
+    "backlog_bytes": 1,
+    "max_payload": 1,
+    "max_readers": 1,
+    "max_readers_per_address": 1,
+    "max_handshakes": 1,
+    "max_inbound": 256,
+    "inbound_rate": 1,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
     """How a relay runs. Durations are seconds, sizes bytes.
@@ -57,6 +70,11 @@ class RelaySettings:
     port: int = _setting(8765, "Port to listen on; 0 takes any free one.")
     path: str = _setting("/ws", "Path of the WebSocket.")
 
+    tls_cert: str | None = _setting(
+        None, "File with the TLS certificate (PEM), and those that vouch for it; TLS 1.2 or newer is spoken."
+    )
+    tls_key: str | None = _setting(None, "File with its private key (PEM); None: it is in the certificate's file.")
+
     # Who may connect
     token: str | None = _setting(
         None, "Token that readers must present. None: a new random one at each start.", is_secret=True
@@ -78,6 +96,14 @@ class RelaySettings:
         512 * 2**10, "Largest payload relayed whole, in bytes; of a larger one the first 4 KiB, marked."
     )
     max_readers: int = _setting(10_000, "Most readers connected at one time.")
+    max_readers_per_address: int = _setting(256, "Most of them from one address; this machine's own is not counted.")
+    max_handshakes: int = _setting(1_000, "Most connections that have not finished their handshake; more are cut.")
+    max_inbound: int = _setting(
+        64 * 2**10, "Largest message taken from a reader, in bytes; a larger one ends its connection."
+    )
+    inbound_rate: float = _setting(
+        50.0, "Messages a second taken from one reader, after a burst of twice as many; more wait in its socket."
+    )
     window: float = _setting(0.003, "Seconds in which messages after the first are joined into one write per reader.")
     send_timeout: float = _setting(10.0, "Seconds a reader may take nothing before it is cut.")
     heartbeat: float = _setting(15.0, "Seconds after which a v2 reader that was sent nothing is told the position.")
@@ -102,12 +128,14 @@ class RelaySettings:
             raise SettingError("token", "8 to 256 letters, digits and any of . _ ~ - (it must fit a URL and a header)")
         if self.token is not None and self.no_token:
             raise SettingError("no_token", "contradicts a token: give one of the two")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise SettingError("tls_key", "is of no use without --tls-cert")
         for origin in self.v1_origin:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise SettingError("v1_origin", f"{origin!r} is no origin; one looks like http://localhost:5173")
-        for name in ("history", "backlog", "backlog_bytes", "max_payload", "max_readers"):
-            if getattr(self, name) < (0 if name == "history" else 1):
-                raise SettingError(name, f"{getattr(self, name)} is too small")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise SettingError(name, f"{getattr(self, name)} is less than {least}")
         for name in ("dead_after", "send_timeout", "heartbeat", "drain"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingError(name, f"{getattr(self, name)} is not between 0 and 86,400 seconds")

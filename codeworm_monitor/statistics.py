@@ -34,10 +34,14 @@ class RelayStatistics:
         gaps: Gaps by cause, those of single readers included.
         readers: Readers connected now.
         readers_connected: Readers that connected so far.
-        readers_refused: Requests refused so far.
+        readers_refused: Requests refused so far, by the rules or a bound.
+        readers_throttled: Messages of readers that had to wait, because they came faster than is taken.
+        handshakes: Connections in mid-handshake now.
+        refused_by_bound: Connections refused so far, by the bound they met.
         readers_evicted: Readers cut so far because they took nothing.
         most_behind: Entries by which the reader farthest behind is behind.
         bytes_sent: Bytes of messages handed to sockets so far.
+        loop_lag: Seconds by which the event loop was late at the last look.
         last_message_at: When the newest message came; None before the first.
     """
 
@@ -58,9 +62,13 @@ class RelayStatistics:
     readers: int
     readers_connected: int
     readers_refused: int
+    readers_throttled: int
+    handshakes: int
+    refused_by_bound: Mapping[str, int]
     readers_evicted: int
     most_behind: int
     bytes_sent: int
+    loop_lag: float
     last_message_at: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -93,6 +101,8 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("head_offset", "Newest offset given.", now.head),
         ("backlog_bytes", "What the backlog is reckoned at.", now.backlog_bytes),
         ("readers", "Readers connected now.", now.readers),
+        ("handshakes", "Connections in mid-handshake now.", now.handshakes),
+        ("loop_lag_seconds", "Seconds by which the event loop was late at the last look.", now.loop_lag),
         ("most_behind_entries", "Entries by which the reader farthest behind is behind.", now.most_behind),
     ]
     if now.last_message_at is not None:
@@ -104,6 +114,7 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("readers_connected", "Readers that connected.", now.readers_connected),
         ("readers_refused", "Requests refused.", now.readers_refused),
         ("readers_evicted", "Readers cut because they took nothing.", now.readers_evicted),
+        ("throttled_messages", "Messages of readers that had to wait.", now.readers_throttled),
         ("sent_bytes", "Bytes of messages handed to sockets.", now.bytes_sent),
     ]
     for name, text, number in counters:
@@ -111,6 +122,7 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
     labelled: list[tuple[str, str, str, Mapping[str, int]]] = [
         ("messages", "Messages received.", "channel", now.received),
         ("marked_messages", "Messages whose data is not the payload.", "mark", now.marked),
+        ("bound_refusals", "Connections refused, by the bound they met.", "bound", now.refused_by_bound),
         ("gaps", "Gaps, those of single readers included.", "cause", now.gaps),
     ]
     for name, text, label, numbers in labelled:

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 
 from codeworm_monitor import endpoint as endpoint_module
 from codeworm_monitor.access import AccessRules
+from codeworm_monitor.admission import Admission
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Cursor, Gap, GapCause, Mark
@@ -329,7 +330,7 @@ class TestAccess:
         assert status == 403
 
     async def test_the_bound_of_readers_holds_and_frees(self) -> None:
-        async with served(max_readers=2) as relay:
+        async with served(admission=Admission(max_readers=2, max_per_address=9, max_handshakes=9)) as relay:
             async with v1_reader(relay.url), v1_reader(relay.url):
                 with pytest.raises(InvalidStatus) as refused:
                     async with v1_reader(relay.url):

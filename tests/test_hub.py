@@ -13,6 +13,7 @@ from codeworm_monitor.envelope import Cursor, Envelope, Gap, GapCause, Mark
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Subscribe
 from codeworm_monitor.hub import Hub
+from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.sources import Message
 
 
@@ -106,6 +107,14 @@ class TestStart:
         assert hub.start_of(Subscribe(tail=3)).offset == 12
         assert hub.start_of(Subscribe(tail=0)).offset == 15
         assert hub.start_of(Subscribe(tail=1000)).offset == 5
+
+    def test_a_tail_counts_messages_of_the_channels_wanted_and_not_the_relays_own(self) -> None:
+        hub = small_hub(20)
+        hub.receive([*messages(3), *messages(3, channel="codeworm:events"), *messages(4, channel=RELAY_CHANNEL)])
+        assert hub.start_of(Subscribe(tail=2)).offset == 4
+        assert hub.start_of(Subscribe(tail=2, filter=Filter(channels=frozenset({"codeworm:logs"})))).offset == 1
+        assert hub.start_of(Subscribe(tail=1, filter=Filter(channels=frozenset({RELAY_CHANNEL})))).offset == 9
+        assert hub.start_of(Subscribe(tail=7)).offset == 0
 
     def test_a_time_starts_with_the_first_message_at_or_after_it(self) -> None:
         hub = small_hub(10)

@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from codeworm_monitor import frames
 from codeworm_monitor.envelope import Envelope, Gap
+from codeworm_monitor.journal import RELAY_CHANNEL
 
 
 @contextlib.asynccontextmanager
@@ -22,7 +23,18 @@ async def v1_reader(url: str, token: str | None = None, **options: Any) -> Async
 
 
 class V2Reader:
-    """A v2 reader; `entries` grows with each `read`."""
+    """A v2 reader that keeps what it reads.
+
+    Attributes:
+        hello: The relay's opening.
+        texts: Frames as they came.
+        envelopes: Messages of publishers, without data.
+        data: Their decoded data.
+        journal: Decoded data of the relay's own records.
+        gaps: Gaps.
+        others: Other frames.
+        seen: Every offset that came, or was covered by a gap, in order.
+    """
 
     def __init__(self, connection: ClientConnection, hello: frames.Hello) -> None:
         self.connection = connection
@@ -31,6 +43,8 @@ class V2Reader:
         self.envelopes: list[Envelope] = []
         self.data: list[Any] = []
         self.gaps: list[Gap] = []
+        self.journal: list[Any] = []
+        self.seen: list[int] = []
         self.others: list[Any] = []
 
     async def subscribe(self, **request: Any) -> frames.Subscribed:
@@ -49,10 +63,19 @@ class V2Reader:
         frame = frames.parse_from_server(text)
         match frame:
             case frames.Batch(envelopes=pairs):
-                self.envelopes += [envelope for envelope, _ in pairs]
-                self.data += [data for _, data in pairs]
+                self.seen += [envelope.offset for envelope, _ in pairs]
+                for envelope, data in pairs:
+                    if envelope.channel == RELAY_CHANNEL:
+                        self.journal.append(data)
+                    else:
+                        self.envelopes.append(envelope)
+                        self.data.append(data)
             case Gap():
                 self.gaps.append(frame)
+                if frame.offset is not None:
+                    self.seen.append(frame.offset)
+                elif frame.first_offset is not None and frame.last_offset is not None:
+                    self.seen += range(frame.first_offset, frame.last_offset + 1)
             case _:
                 self.others.append(frame)
         return frame
@@ -64,8 +87,13 @@ class V2Reader:
 
     @property
     def offsets(self) -> list[int]:
-        """Offsets received."""
+        """Offsets of the publishers' messages received."""
         return [envelope.offset for envelope in self.envelopes]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every offset between the first and the last came once, in order, or was covered by a gap."""
+        return not self.seen or self.seen == list(range(self.seen[0], self.seen[-1] + 1))
 
 
 @contextlib.asynccontextmanager
