@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import click
 
 from codeworm_monitor import __version__
 from codeworm_monitor.errors import MonitorError, SettingError
+from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
 
-__all__ = ["demo", "main", "relay"]
+__all__ = ["bench", "demo", "main", "relay"]
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,42 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
         _run(_demo(settings, speed, repeat), settings)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--scale", type=click.FloatRange(min=0.001, max=1.0), default=1.0, hidden=True)
+def bench(*, as_json: bool, scale: float) -> None:
+    r"""Measure fan-out, ingest, latency and memory of a relay on this machine, in half a minute.
+
+    \b
+    Example: python -m codeworm_monitor bench
+    """
+    from codeworm_monitor.bench import BenchPlan, measure, table
+
+    plan = BenchPlan() if scale == 1.0 else BenchPlan().scaled(scale)
+    with _plain_errors():
+        with _progress(plan.steps) as on_step:
+            report = measure(plan, on_step=on_step)
+        click.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
+
+
+@contextlib.contextmanager
+def _progress(steps: int) -> Iterator[Callable[[str], None] | None]:
+    """Yield what is to be called as each step begins: on a terminal it moves a bar on standard error, elsewhere None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    begun = 0
+
+    def on_step(name: str) -> None:
+        nonlocal begun
+        bar.update(1 if begun else 0, name)
+        begun += 1
+
+    with click.progressbar(length=steps, label="measuring", show_eta=False, item_show_func=str, file=sys.stderr) as bar:
+        yield on_step
+        bar.update(1, "")
+
+
 async def _relay(settings: RelaySettings) -> None:
     from codeworm_monitor.relay import Relay
 
@@ -155,6 +193,14 @@ async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  #
             task.result()
 
 
+async def _feed_watchdog() -> None:
+    """Tell the service manager, as often as it wants, that this loop still turns."""
+    interval = watchdog_interval()
+    while interval is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval)
+
+
 @contextlib.asynccontextmanager
 async def _stoppable() -> AsyncIterator[asyncio.Event]:
     """Yield an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
@@ -182,7 +228,7 @@ def _run(work: Any, settings: RelaySettings) -> None:
 
 
 def _banner(running: Any) -> str:
-    url, http = running.url, running.url.replace("ws://", "http://", 1).removesuffix(running.settings.path)
+    url, http = running.url, running.url.replace("ws", "http", 1).removesuffix(running.settings.path)
     if running.token is None:
         token = "none is wanted"
     elif sys.stdout.isatty():
