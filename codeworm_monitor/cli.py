@@ -150,7 +150,14 @@ async def _relay(settings: RelaySettings) -> None:
     async with _stoppable() as stop, Relay(settings) as running:
         gc.freeze()  # what is loaded by now stays: no need to look through it again and again
         click.echo(_banner(running))
-        await stop.wait()
+        notify(f"READY=1\nSTATUS=relaying {redacted(running.redis_url or '')} at {running.url}")
+        watchdog = asyncio.create_task(_feed_watchdog(), name="cli:watchdog")
+        try:
+            await stop.wait()
+        finally:
+            watchdog.cancel()
+            await asyncio.wait([watchdog])
+        notify("STOPPING=1")
         log.info("stopping")
 
 
