@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from codeworm_monitor.records import Kind, PublisherClock, StatsSnapshot, WormEvent, kind_of, parse_record
 
-__all__ = ["Activity", "Counters", "Snapshot", "Stage"]
+__all__ = ["LOG_EVENTS", "Activity", "Counters", "Snapshot", "Stage"]
 
 
 class Stage(StrEnum):
@@ -110,26 +110,29 @@ class Activity:
     """
 
     def __init__(self, snapshot: Snapshot | None = None, *, clock: PublisherClock | None = None) -> None:
-        self._state = Snapshot() if snapshot is None else snapshot
-        self._last_message_at = self._state.last_message_at
+        self._snapshot: Snapshot | None = Snapshot() if snapshot is None else snapshot
+        # Folding is on the relay's hot path: the state is a plain dict, from which a snapshot is made when asked for.
+        self._state: dict[str, Any] = {one.name: getattr(self._snapshot, one.name) for one in fields(Snapshot)}
         self._clock = PublisherClock() if clock is None else clock
-        self._is_in_cycle = self._state.stage in _IN_CYCLE
+        self._is_in_cycle = self._state["stage"] in _IN_CYCLE
 
     @property
     def snapshot(self) -> Snapshot:
         """The state now."""
-        if self._state.last_message_at != self._last_message_at:
-            self._state = replace(self._state, last_message_at=self._last_message_at)
-        return self._state
+        if self._snapshot is None:
+            self._snapshot = Snapshot(**self._state)
+        return self._snapshot
+
+    def touch(self, received_at: float) -> None:
+        """Take note that a message arrived, whatever it says (Unix seconds)."""
+        self._change(last_message_at=received_at)
 
     def fold(self, channel: str, payload: object, received_at: float) -> None:
         """Take one message: where it was published, its decoded payload, and when it arrived (Unix seconds)."""
-        self._last_message_at = received_at
+        self.touch(received_at)
         if not isinstance(payload, dict):
             return
-        kind = kind_of(channel)
-        if kind is Kind.LOGS:
-            # Most log lines change nothing: look before parsing, this is on the relay's hot path.
+        if kind_of(channel) is Kind.LOGS:
             name = payload.get("event")
             if isinstance(name, str) and name in _LOG_STAGES:
                 self._fold_log(name, payload, received_at)
@@ -161,19 +164,20 @@ class Activity:
             case "daemon_stopped":
                 self._enter(Stage.STOPPED, at, **_NO_TARGET, next_cycle_at=None)
             case "documenting":
-                if self._state.stage is not Stage.GENERATING:
+                if self._state["stage"] is not Stage.GENERATING:
                     # The older one-shot mode sends no events, and names the target `function`: this line is all there is.
-                    keys = {"target": "function"} | {key: key for key in ("target", "repo", "doc_type") if key in line}
-                    named = {name: line[key] for name, key in keys.items() if isinstance(line.get(key), str)}
-                    self._enter(Stage.ANALYZING, at, **named)
+                    for name, key in _NAMED if "target" in line else _NAMED_BY_ONE_SHOT:
+                        if isinstance(text := line.get(key), str):
+                            self._state[name] = text
+                    self._enter(Stage.ANALYZING, at)
             case "llm_initialized":
                 # The daemon says `ollama_recovered` only if it had to wait.
-                if self._state.stage is Stage.WAITING and not self._is_in_cycle:
+                if self._state["stage"] is Stage.WAITING and not self._is_in_cycle:
                     self._enter(Stage.IDLE, at)
             case "ollama_recovered":
                 self._enter(Stage.STARTING if self._is_in_cycle else Stage.IDLE, at)
             case "documentation_committed" | "waiting_for_ollama" | "ollama_unavailable_waiting":
-                self._enter(stage or self._state.stage, at)
+                self._enter(stage or self._state["stage"], at)
             case _ if stage is not None:
                 self._enter(stage, at, **_NO_TARGET)
 
@@ -190,18 +194,21 @@ class Activity:
                 commit = {"at": at} | {name: getattr(event, name) for name in _COMMIT_FIELDS}
                 self._enter(Stage.COMMITTED, at, **named, last_commit=commit)
             case "next_cycle":
-                is_waiting = self._state.stage is Stage.WAITING and not self._is_in_cycle
-                if is_waiting or self._state.stage in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
+                is_waiting = self._state["stage"] is Stage.WAITING and not self._is_in_cycle
+                if is_waiting or self._state["stage"] in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
                     self._enter(Stage.IDLE, at, **_NO_TARGET)
                 self._change(next_cycle_at=None if event.next_cycle_at is None else event.next_cycle_at.timestamp())
 
     def _enter(self, stage: Stage, at: float, **changes: Any) -> None:
         if stage is not Stage.WAITING:
             self._is_in_cycle = stage in _IN_CYCLE
-        self._change(stage=stage, since=self._state.since if self._state.stage is stage else at, **changes)
+        if self._state["stage"] is not stage:
+            changes["since"] = at
+        self._change(stage=stage, **changes)
 
     def _change(self, **changes: Any) -> None:
-        self._state = replace(self._state, **changes)
+        self._state.update(changes)
+        self._snapshot = None
 
 
 _IN_CYCLE = frozenset({Stage.STARTING, Stage.ANALYZING, Stage.GENERATING})
@@ -224,8 +231,12 @@ _LOG_STAGES: dict[str, Stage | None] = {
     "scheduled_task_error": Stage.FAILED,
     "waiting_for_ollama": Stage.WAITING,
 }
+LOG_EVENTS = frozenset(_LOG_STAGES)
+"""Log events that change the state; of others, which are most, nothing need be folded."""
 _FAILURES = frozenset(
     {"documentation_failed", "llm_error", "ollama_unavailable_waiting", "push_failed", "scheduled_task_error"}
 )
 _NO_TARGET = dict.fromkeys(("target", "repo", "doc_type", "language"))
+_NAMED = (("target", "target"), ("repo", "repo"), ("doc_type", "doc_type"))
+_NAMED_BY_ONE_SHOT = (("target", "function"), *_NAMED[1:])
 _COMMIT_FIELDS = (*_NO_TARGET, "commit", "commit_message", "tokens", "time_ms")

@@ -25,7 +25,7 @@ from codeworm_monitor.access import AccessRules, Refusal
 from codeworm_monitor.admission import Admission
 from codeworm_monitor.envelope import Cursor, Envelope
 from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
-from codeworm_monitor.fanout import CHUNK, Fanout, Reader, ReaderConnection, is_v1
+from codeworm_monitor.fanout import BATCH, Fanout, Reader, ReaderConnection, is_v1
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer, respond
 from codeworm_monitor.hub import Hub
@@ -308,7 +308,7 @@ class Endpoint:
             limits={
                 "heartbeat_seconds": self.fanout.heartbeat,
                 "max_frame_bytes": self._max_inbound,
-                "batch_bytes": CHUNK,
+                "batch_bytes": BATCH,
                 "messages_per_second": self._inbound_rate,
             },
             time=time.time(),

@@ -18,22 +18,25 @@ from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from codeworm_monitor.admission import Admission
-from codeworm_monitor.envelope import Entry, Envelope
+from codeworm_monitor.envelope import Entry, Envelope, Gap
 from codeworm_monitor.filters import Filter
-from codeworm_monitor.frames import Position, encode_v1, encode_v2, split_runs, text_frame
+from codeworm_monitor.frames import Position, encode_v1_frames, encode_v2, split_runs, text_frame
 from codeworm_monitor.hub import Hub, decoded
 from codeworm_monitor.journal import RELAY_CHANNEL
 
-__all__ = ["CHUNK", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
+__all__ = ["BATCH", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
 
-CHUNK = 128 * 2**10
-"""Bytes that one write holds, about; also the most that one frame of v2 holds, one larger message apart."""
+CHUNK = 256 * 2**10
+"""Bytes that the entries of one write are reckoned at, by the backlog, unless one alone is larger."""
+BATCH = 128 * 2**10
+"""Bytes that one frame of v2 holds, about, unless one message alone is larger."""
 ENTRIES = 2048
 """Entries looked at for one write at most, so that a filter which lets nothing through cannot hold the loop."""
 TURN = 4
 """Writes that one reader gets before others have their turn."""
 EAGER = 512
 """Entries waiting that end a window early."""
+EVERYTHING = Filter()
 MAX_BUFFERED = 4 * 2**20
 """Bytes in one reader's write buffer that are not ours to explain (a flood of pings unread): cut at once."""
 
@@ -281,7 +284,7 @@ class Lane:
                     self._join(reader)
 
     def chunk(self, offset: int) -> tuple[bytes, int, int]:
-        """Return frames for the entries after `offset`, about `CHUNK` bytes at most.
+        """Return frames for the entries after `offset`, of one `CHUNK` at most.
 
         Also the offset up to which entries were looked at, and the newest one that the frames themselves tell.
         """
@@ -289,19 +292,12 @@ class Lane:
             return self._chunks[offset]
         except KeyError:
             pass
-        backlog = self.fanout.hub.backlog
-        entries: list[Entry] = []
-        size, reached, told = 0, offset, offset
-        for entry in backlog.between(offset + 1, min(backlog.head, offset + ENTRIES)):
-            reached += 1
-            if type(entry) is Envelope:
-                if not self.wanted.accepts(entry, decoded(entry, self.wanted)):
-                    continue
-                size += len(entry.data) + 64
-            entries.append(entry)
-            told = reached
-            if size >= CHUNK:
-                break
+        entries = self.fanout.hub.backlog.span(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
+        reached = told = offset + len(entries)
+        if self.wanted != EVERYTHING:
+            wanted = self.wanted
+            entries = [one for one in entries if isinstance(one, Gap) or wanted.accepts(one, decoded(one, wanted))]
+            told = (entries[-1].offset or 0) if entries else offset
         chunk = self._chunks[offset] = (self._encode(entries), reached, told)
         if len(self._chunks) > self.KEPT:
             self._chunks.popitem(last=False)
@@ -309,8 +305,8 @@ class Lane:
 
     def _encode(self, entries: Iterable[Entry]) -> bytes:
         if self.is_v2:
-            return b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=CHUNK)])
-        return b"".join([text_frame(encode_v1(entry)) for entry in entries if is_v1(entry)])
+            return b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=BATCH)])
+        return encode_v1_frames(filter(is_v1, entries))
 
 
 def is_v1(entry: Entry) -> TypeGuard[Envelope]:

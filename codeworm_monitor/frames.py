@@ -56,6 +56,7 @@ __all__ = [
     "Subscribed",
     "encode_from_client",
     "encode_v1",
+    "encode_v1_frames",
     "encode_v1_history",
     "encode_v2",
     "parse_from_client",
@@ -73,16 +74,18 @@ MAX_TAIL = 1_000_000
 
 
 def text_frame(text: bytes) -> bytes:
-    """Return a WebSocket text frame as a server sends it: whole, unmasked, without extensions.
+    """Return a WebSocket text frame as a server sends it: whole, unmasked, without extensions."""
+    return _frame_header(len(text)) + text
 
-    Source: RFC 6455, section 5.2.
-    """
-    length = len(text)
+
+@lru_cache(maxsize=4096)
+def _frame_header(length: int) -> bytes:
+    # Source: RFC 6455, section 5.2.
     if length < 126:
-        return b"\x81" + length.to_bytes(1, "big") + text
+        return b"\x81" + length.to_bytes(1, "big")
     if length < 65536:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + text
-    return b"\x81\x7f" + length.to_bytes(8, "big") + text
+        return b"\x81\x7e" + length.to_bytes(2, "big")
+    return b"\x81\x7f" + length.to_bytes(8, "big")
 
 
 # v1
@@ -90,7 +93,21 @@ def text_frame(text: bytes) -> bytes:
 
 def encode_v1(envelope: Envelope) -> bytes:
     """Return the v1 text of a message."""
-    return b'{"channel":' + _quoted(envelope.channel) + b',"data":' + envelope.data + b"}"
+    return _v1_head(envelope.channel) + envelope.data + b"}"
+
+
+def encode_v1_frames(envelopes: Iterable[Envelope]) -> bytes:
+    """Return the text frames of messages, one each, in one piece; equal to joining `text_frame(encode_v1(…))`."""
+    parts: list[bytes] = []
+    for _, _, channel, data, _ in envelopes:
+        head = _v1_head(channel)
+        parts += (_frame_header(len(head) + len(data) + 1), head, data, b"}")
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _v1_head(channel: str) -> bytes:
+    return b'{"channel":' + _quoted(channel) + b',"data":'
 
 
 def encode_v1_history(envelopes: Iterable[Envelope], *, max_bytes: int) -> bytes | None:
@@ -234,13 +251,16 @@ def split_runs(entries: Iterable[Entry], *, max_bytes: int) -> Iterable[Gap | li
 
 def _encode_envelope(envelope: Envelope) -> bytes:
     offset, received_at, channel, data, mark = envelope
-    tail = b"}" if mark is None else b',"mark":"%b"}' % mark.encode()
-    return (
-        b'{"offset":%d,"received_at":%.6f,"channel":' % (offset, received_at)
-        + _quoted(channel)
-        + b',"data":'
-        + data
-        + tail
+    if mark is None:
+        return b'{"offset":%d,"received_at":%.6f,"channel":%b,"data":%b}' % (
+            offset,
+            received_at,
+            _quoted(channel),
+            data,
+        )
+    return b'{"offset":%d,"received_at":%.6f,"channel":%b,"data":%b,"mark":"%b"}' % (
+        *(offset, received_at, _quoted(channel), data),
+        mark.encode(),
     )
 
 

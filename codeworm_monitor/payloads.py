@@ -9,12 +9,14 @@ import orjson
 
 from codeworm_monitor.envelope import Mark
 
-__all__ = ["MAX_DEPTH", "MAX_PAYLOAD", "normalise"]
+__all__ = ["MAX_DEPTH", "MAX_PAYLOAD", "PLAIN", "normalise"]
 
 MAX_PAYLOAD = 512 * 2**10
 """Largest payload relayed whole, in bytes; clients close on a message over their limit, by default 1 MiB."""
 MAX_DEPTH = 200
 """Deepest nesting relayed as JSON: orjson writes no deeper than 254, and frames nest the payload further."""
+PLAIN = 2 * MAX_DEPTH
+"""A payload of at most so many bytes is relayed as it is if orjson reads it: a nesting of N takes 2 N bytes."""
 KEPT_OF_OVERSIZE = 4096
 
 
@@ -34,12 +36,8 @@ def normalise(payload: bytes, max_payload: int = MAX_PAYLOAD) -> tuple[bytes, An
         value = orjson.loads(payload)
     except orjson.JSONDecodeError:
         return _raw(payload, max_payload)
-    # A nesting of N takes 2 N bytes, and N opening brackets; so nearly every payload is cleared without a look inside.
-    if (
-        len(payload) > 2 * MAX_DEPTH
-        and payload.count(b"[") + payload.count(b"{") > MAX_DEPTH
-        and _is_deeper(value, MAX_DEPTH)
-    ):
+    # A nesting takes as many opening brackets; so nearly every payload is cleared without a look inside.
+    if len(payload) > PLAIN and payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         return _raw(payload, max_payload)
     return payload, value, None
 

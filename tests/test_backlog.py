@@ -56,16 +56,25 @@ class BacklogAgainstAList(RuleBasedStateMachine):
         self.kept.append((entry, ENTRY_OVERHEAD))
         self._trim()
 
-    @rule(batch=st.lists(st.tuples(st.none() | st.integers(0, 900), st.integers(0, 20)), max_size=30))
+    @rule(batch=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 20)), max_size=30))
     def append_a_batch(self, batch):
-        entries = [
-            gap(offset, at=float(at)) if size is None else envelope(offset, size=size, at=float(at))
-            for offset, (size, at) in enumerate(batch, self.head + 1)
-        ]
+        entries = [envelope(offset, size=size, at=float(at)) for offset, (size, at) in enumerate(batch, self.head + 1)]
         self.head += len(batch)
         self.backlog.extend(entries)
-        self.kept += [(entry, ENTRY_OVERHEAD + (size or 0)) for entry, (size, _) in zip(entries, batch, strict=True)]
+        self.kept += [(entry, ENTRY_OVERHEAD + size) for entry, (size, _) in zip(entries, batch, strict=True)]
         self._trim()
+
+    @rule(before=st.integers(0, 12), max_bytes=st.integers(1, 4000), max_entries=st.integers(1, 12))
+    def ask_for_a_span(self, before, max_bytes, max_entries):
+        first = self.head - before
+        wanted, room = [], max_bytes
+        for entry, size in self.kept:
+            if entry.offset >= first and len(wanted) < max_entries and (size <= room or not wanted):
+                room -= size
+                wanted.append(entry)
+            elif wanted:
+                break
+        assert self.backlog.span(first, max_bytes=max_bytes, max_entries=max_entries) == wanted
 
     @rule(before=st.integers(-5, 50), length=st.integers(-3, 60))
     def ask_for_a_range(self, before, length):

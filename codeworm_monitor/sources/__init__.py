@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["Connected", "Disconnected", "Happening", "Message", "Source"]
+__all__ = ["Connected", "Disconnected", "Happening", "Message", "Probe", "ProbeState", "Source"]
 
 
 class Message(NamedTuple):
@@ -59,6 +60,39 @@ class Disconnected:
 
 
 Happening = list[Message] | Connected | Disconnected
+
+
+class ProbeState(StrEnum):
+    """What became of the newest probe."""
+
+    OFF = "off"
+    """Nothing is proved: probes are not wanted, or not permitted."""
+    WAITING = "waiting"
+    """None has come back yet since the channels were confirmed, or they are not."""
+    HEARD = "heard"
+    """It came back."""
+    UNSENT = "unsent"
+    """It could not be published, which proves nothing about the subscription."""
+    LOST = "lost"
+    """It was published and did not come back: the subscription was deaf, and none has proved to hear since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known, at one moment, of the way from a publisher through upstream to the source.
+
+    Attributes:
+        state: What became of the newest probe.
+        age: Seconds since the newest probe that came back was sent, be it on an earlier subscription; None if none
+            ever did.
+        round_trip: Seconds from sending that probe to hearing it; None if none ever came back.
+        reason: Why the state is not `HEARD`, in one line; empty if it is.
+    """
+
+    state: ProbeState
+    age: float | None
+    round_trip: float | None
+    reason: str
 
 
 class Source(Protocol):

@@ -10,30 +10,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Any
-
-import hiredis
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 
 from codeworm_monitor.backoff import delays
 from codeworm_monitor.errors import SettingError, SourceError, SourceRefusedError
-from codeworm_monitor.sources import Connected, Disconnected, Happening, Message
+from codeworm_monitor.sources import Connected, Disconnected, Happening, Probe, ProbeState
+from codeworm_monitor.sources.probe import Prober
 from codeworm_monitor.sources.redis_target import OpenedConnection, RedisTarget
+from codeworm_monitor.sources.subscription import Subscription
 
 __all__ = ["RedisSource"]
 
 _logger = logging.getLogger(__name__)
 
-_CLIENT_NAME = b"codeworm_monitor"
 _HEALTHY_AFTER = 5.0
 """Seconds a subscription must have held before the delays between attempts start again from the shortest."""
-_RECHECK_AFTER = 0.05
-"""Seconds between a missed deadline and the verdict: a loop that was blocked has first to read what came meanwhile."""
-_FEED_BYTES = 16_384
-"""hiredis moves the unread rest of its buffer every 1,024 bytes it reads: larger portions cost more per message."""
-_REFUSAL_CODES = ("NOAUTH", "NOPERM", "WRONGPASS")
-_PING = b"*1\r\n$4\r\nPING\r\n"
-_NOTHING = object()
+_NO_PROBE = Probe(ProbeState.OFF, age=None, round_trip=None, reason="probes are not wanted")
 
 
 class RedisSource:
@@ -47,7 +39,12 @@ class RedisSource:
       `Disconnected` when it is noticed and one `Connected` when all channels are confirmed again; a Redis that cannot
       be reached at the start is an interruption that began then.
     - Notice: a connection that closes is noticed at once; a server or network that falls silent within
-      `idle_after + dead_after` seconds, by a PING; a master that Sentinel replaced within `master_check` seconds.
+      `idle_after + dead_after` seconds, by a PING; a master that Sentinel replaced within `master_check` seconds; and
+      one that answers, but does not pass on what is published where a publisher that starts now would publish it,
+      within `probe_every + dead_after` seconds, by a probe (`Prober`). After such a loss there is no `Connected`
+      before a probe, or a message, has come through, as long as probes can be sent.
+    - Probes: they go over a channel of their own and are never delivered; `probe` tells what became of them. Where
+      they are not permitted, all but that last notice holds without them.
     - Return: the pauses between attempts grow to `longest_pause` at most, with full jitter; there is no last attempt,
       also not after a refusal: a password or permission may be mended on the server's side.
     - Memory: when `max_waiting` bytes wait to be taken, reading stops until they are, and Redis' own output buffer
@@ -59,14 +56,16 @@ class RedisSource:
     Args:
         url: `redis://`, `rediss://`, `unix://` or `redis+sentinel://host:port,host:port/service`; see `RedisTarget`.
         channels: Names of the channels, at least one.
-        dead_after: Seconds the server may take to open a connection, to confirm the channels, and to answer a PING.
+        dead_after: Seconds the server may take to open a connection, to confirm the channels, to answer a PING, and to
+            pass on a probe.
         idle_after: Seconds of silence before a PING.
         longest_pause: Seconds between two attempts to connect, at most.
         master_check: Seconds between questions to the sentinels whether the master is still the same.
+        probe_every: Seconds between probes; None: there are none, and only PINGs tell that the server lives.
         max_waiting: Bytes that may wait to be taken, counted as they came over the network.
 
     Raises:
-        SettingError: The URL cannot be used, or there is no channel.
+        SettingError: The URL cannot be used, there is no channel, or `probe_every` is not above 0.
 
     Example:
         >>> source = RedisSource("redis://localhost:6379", channels=["codeworm:logs"])
@@ -84,11 +83,14 @@ class RedisSource:
         idle_after: float = 3.0,
         longest_pause: float = 3.0,
         master_check: float = 2.0,
+        probe_every: float | None = 5.0,
         # Bounds
         max_waiting: int = 16 * 2**20,
     ) -> None:
         if isinstance(channels, str) or not channels:
             raise SettingError("channels", "name at least one channel, in a list")
+        if probe_every is not None and not probe_every > 0:
+            raise SettingError("probe_every", f"{probe_every} is not above 0")
         self._target = RedisTarget(url)
         self._channels = tuple(dict.fromkeys(channels))
         self._dead_after = dead_after
@@ -96,6 +98,9 @@ class RedisSource:
         self._longest_pause = longest_pause
         self._master_check = master_check
         self._max_waiting = max_waiting
+        self._prober = None
+        if probe_every is not None:
+            self._prober = Prober(self._target, every=probe_every, dead_after=dead_after)
         self._problem: str | None = None
         self._is_iterated = False
 
@@ -111,6 +116,11 @@ class RedisSource:
         It may change during an interruption: Redis is down first, and then refuses a password.
         """
         return self._problem
+
+    @property
+    def probe(self) -> Probe:
+        """What is known now of the way from a publisher through Redis to here."""
+        return _NO_PROBE if self._prober is None else self._prober.probe
 
     async def __aiter__(self) -> AsyncGenerator[Happening, None]:
         """Subscribe, and do so again after every interruption, until closed.
@@ -152,35 +162,46 @@ class RedisSource:
             self._is_iterated = False
 
     @contextlib.asynccontextmanager
-    async def _subscribed(self) -> AsyncIterator[_Subscription]:
+    async def _subscribed(self) -> AsyncIterator[Subscription]:
         opened = await self._target.connect(within=self._dead_after)
-        subscription = _Subscription(
+        subscription = Subscription(
             opened.transport,
             self._channels,
             dead_after=self._dead_after,
             idle_after=self._idle_after,
             max_waiting=self._max_waiting,
         )
-        watch: asyncio.Task[None] | None = None
+        tasks: list[asyncio.Task[None]] = []
+
+        def watch(what: str, watching: Coroutine[None, None, None]) -> None:
+            task = asyncio.create_task(watching, name=f"redis:{what}")
+            # It ends of itself once the subscription is lost, or by a mistake of ours, which is raised below.
+            task.add_done_callback(lambda _: subscription.fail(SourceError(f"the {what} is not watched any more")))
+            tasks.append(task)
+
         try:
             await subscription.start(opened)
             await subscription.confirmed()
             if opened.address is not None:
-                watch = asyncio.create_task(self._watch_master(opened, subscription), name="redis:master")
-                # It ends of itself after it has called `fail`, or by a mistake of ours, which is raised below.
-                watch.add_done_callback(lambda _: subscription.fail(SourceError("the master is not watched any more")))
+                watch("master", self._watch_master(opened, subscription))
+            if (prober := self._prober) is not None:
+                watch("probe", prober.run(subscription))
+                # After deafness, that the channels are confirmed does not tell that they are heard.
+                await subscription.until(lambda: subscription.has_messages or not prober.is_deaf)
             yield subscription
         finally:
             # Closed first, and without suspending: cancellation may end the waits below.
             await opened.discard()
-            if watch is not None:
-                watch.cancel()
-                await asyncio.wait([watch])
-                if not watch.cancelled():
-                    watch.result()
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
             await subscription.wait_closed()
 
-    async def _watch_master(self, opened: OpenedConnection, subscription: _Subscription) -> None:
+    async def _watch_master(self, opened: OpenedConnection, subscription: Subscription) -> None:
         # A demoted master that is cut off from the sentinels answers every PING, and hears no publisher any more.
         verified_at = time.time()
         while True:
@@ -197,242 +218,3 @@ class RedisSource:
                 )
                 return
             verified_at = asked_at
-
-
-class _Subscription(asyncio.Protocol):
-    """The reading side of one connection, from SUBSCRIBE to its end.
-
-    The transport's callbacks collect messages and judge the server's silence; `take` hands the messages out. Whatever
-    ends it is kept in `lost` and raised by `take`, after the last message that came before.
-
-    Attributes:
-        heard_until: Unix seconds of the last byte from the server; once lost, until when it is known to have been
-            heard.
-        lost: Why it ended, or None.
-    """
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        channels: Sequence[str],
-        *,
-        dead_after: float,
-        idle_after: float,
-        max_waiting: int,
-    ) -> None:
-        self.heard_until = time.time()
-        self.lost: SourceError | None = None
-        self._dead_after = dead_after
-        self._idle_after = idle_after
-        self._max_waiting = max_waiting
-        self._names = {name.encode("utf-8", "surrogateescape"): name for name in channels}
-        self._pending = set(self._names)
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._messages: list[Message] = []
-        self._waiting = 0
-        self._transport = transport
-        self._is_paused = False
-        # Something the reader may act upon has changed.
-        self._wake = asyncio.Event()
-        self._closed = asyncio.Event()
-        self._closed.set()  # until the transport knows of us
-        # Supervision: what was asked, when, and whether a byte has come since.
-        self._timer: asyncio.TimerHandle | None = None
-        self._heard_at = self._asked_at = time.monotonic()
-        self._is_answered = True
-        self._is_rechecked = False
-        self._is_named = False
-        self._is_pinged = False
-        self._complaint: str | None = None
-
-    # Called by the source
-
-    async def start(self, opened: OpenedConnection) -> None:
-        """Take over the connection and ask for the channels; does not suspend.
-
-        Raises:
-            SourceError: The connection was lost meanwhile.
-        """
-        rest = await opened.hand_over(self)
-        self._closed.clear()
-        self._is_answered = False
-        self._asked_at = time.monotonic()
-        self._transport.write(_command(b"CLIENT", b"SETNAME", _CLIENT_NAME) + _command(b"SUBSCRIBE", *self._names))
-        self._watch()
-        if rest:
-            self.data_received(rest)
-
-    async def confirmed(self) -> None:
-        """Wait until all channels are confirmed; cancellation changes nothing.
-
-        Raises:
-            SourceRefusedError: A channel is not permitted.
-            SourceError: The connection was lost, or the server is silent.
-        """
-        while self._pending:
-            await self._change()
-
-    async def take(self) -> list[Message]:
-        """Return the messages that have come since the last call, at least one; cancellation loses none.
-
-        Raises:
-            SourceError: The connection was lost, and all that came before was taken.
-        """
-        while not self._messages:
-            await self._change()
-        messages, self._messages, self._waiting = self._messages, [], 0
-        if self._is_paused:
-            self._is_paused = False
-            if self.lost is None:
-                self._transport.resume_reading()
-        return messages
-
-    async def _change(self) -> None:
-        if self.lost is not None:
-            raise self.lost
-        self._wake.clear()
-        await self._wake.wait()
-
-    def fail(self, error: SourceError, *, heard_until: float | None = None) -> None:
-        """Give the connection up: `take` raises `error` once it has returned what came before.
-
-        Args:
-            error: What happened.
-            heard_until: Unix seconds until when the channels are known to have been heard, if not to the last byte.
-        """
-        if self.lost is not None:
-            return
-        self.lost = error
-        if heard_until is not None:
-            self.heard_until = min(heard_until, self.heard_until)
-        self._stop_watching()
-        self._wake.set()
-        self._transport.abort()
-
-    async def wait_closed(self) -> None:
-        """Wait, for a second at most, until the transport is closed."""
-        self._stop_watching()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._closed.wait()
-
-    def _stop_watching(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    # Called by the transport
-
-    def data_received(self, data: bytes) -> None:
-        self._is_answered = True
-        self._heard_at = time.monotonic()
-        self.heard_until = now = time.time()
-        self._waiting += len(data)
-        # The loop below is the cost of a message: local names, and no call into Python.
-        names, feed, gets, new = self._names, self._reader.feed, self._reader.gets, tuple.__new__
-        append = self._messages.append
-        try:
-            for start in range(0, len(data), _FEED_BYTES):
-                feed(data, start, min(_FEED_BYTES, len(data) - start))
-                for reply in iter(gets, _NOTHING):
-                    try:
-                        kind, channel, payload = reply
-                    except (TypeError, ValueError):
-                        self._take_reply(reply)
-                        continue
-                    if kind == b"message" and type(payload) is bytes:
-                        append(new(Message, (names[channel], payload, now)))
-                    else:
-                        self._take_reply(reply)
-        except SourceError as error:
-            self.fail(error)
-        except (hiredis.HiredisError, KeyError, TypeError) as error:
-            # Not the protocol, a channel never asked for, or an array in the place of a name.
-            self.fail(SourceError(f"what answers is no Redis, or its answer was damaged: {_text(error)}"))
-        if self._messages:
-            self._wake.set()
-            if self._waiting > self._max_waiting and not self._is_paused and self.lost is None:
-                self._is_paused = True
-                self._transport.pause_reading()
-
-    def _take_reply(self, reply: Any) -> None:
-        """Act upon what is no message.
-
-        Raises:
-            SourceError: The subscription is refused or over, or this is no reply that was asked for.
-        """
-        match reply:
-            case [b"subscribe", name, int()]:
-                self._pending.discard(name)
-                if not self._pending:
-                    self._wake.set()
-            case [b"pong", _]:
-                self._is_pinged = False
-            case hiredis.ReplyError():
-                self._take_error(str(reply))
-            case b"OK" if not self._is_named:
-                self._is_named = True
-            case [b"unsubscribe", *_]:
-                raise SourceError("Redis ended the subscription")
-            case _:
-                raise SourceError(f"what answers is no Redis, or its answer was damaged: {reply!r:.80}")
-
-    def _take_error(self, text: str) -> None:
-        if not self._is_named and self._pending:
-            # Probably CLIENT SETNAME, which may be forbidden; but the reason as well if the connection closes next.
-            self._is_named, self._complaint = True, text
-        elif not self._pending and self._is_pinged:
-            # LOADING, BUSY, or PING is not granted: in any case an answer.
-            self._is_pinged = False
-        elif text.startswith(_REFUSAL_CODES):
-            raise SourceRefusedError(f"Redis refused the subscription: {text}")
-        else:
-            raise SourceError(f"Redis answered: {text}")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.lost is None:
-            if self._complaint is not None and self._pending:
-                self.lost = SourceError(f"Redis answered: {self._complaint}")
-            elif error is None or isinstance(error, ConnectionError):
-                self.lost = SourceError(
-                    "Redis closed the connection (it ended, cut its clients, or we read more slowly than it allows)"
-                )
-            else:  # among them the kernel's ETIMEDOUT
-                self.lost = SourceError(f"the connection broke: {_text(error)}")
-        self._stop_watching()
-        self._wake.set()
-        self._closed.set()
-
-    # Called by the timer
-
-    def _watch(self) -> None:
-        """Judge the server's silence, ask it for a sign of life, and come back when there is more to judge."""
-        now = time.monotonic()
-        if self._is_paused:
-            # It is we who do not read.
-            self._heard_at, self._is_answered = now, True
-        is_waiting = bool(self._pending) or not self._is_answered
-        if not is_waiting:
-            self._is_rechecked = False
-            if now - self._heard_at >= self._idle_after:
-                self._is_answered, self._is_pinged, self._asked_at = False, True, now
-                self._transport.write(_PING)
-                is_waiting = True
-        if not is_waiting:
-            pause = self._heard_at + self._idle_after - now
-        elif (pause := min(self._asked_at + self._dead_after - now, self._idle_after)) <= 0:
-            if self._is_rechecked:
-                asked = "SUBSCRIBE" if self._pending else "PING"
-                self.fail(SourceError(f"Redis has not answered {asked} for {self._dead_after:g} s"))
-                return
-            self._is_rechecked = True
-            pause = _RECHECK_AFTER
-        self._timer = asyncio.get_running_loop().call_later(pause, self._watch)
-
-
-def _command(*words: bytes) -> bytes:
-    return b"".join((b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)))
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -8,8 +8,8 @@ import ssl
 from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from redis.asyncio import Connection, Redis
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio import Connection, Redis, SSLConnection
+from redis.asyncio.connection import AbstractConnection, RedisSSLContext, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -70,6 +70,7 @@ class RedisTarget:
     """
 
     def __init__(self, url: str) -> None:
+        self._tls: RedisSSLContext | None = None
         # Options are left out of the name: a password may stand among them.
         self.name = redacted(url).partition("?")[0]
         self._sentinels: list[Address] = []
@@ -126,10 +127,24 @@ class RedisTarget:
             SourceRefusedError: The server wants another password or user.
             SourceError: It does not answer, or not as a Redis.
         """
+        self._tls = None
+        return await self.connect_again(within=within)
+
+    async def connect_again(self, *, within: float) -> OpenedConnection:
+        """Do as `connect` does, but take TLS certificates as they were read before.
+
+        Reading them holds the event loop for some 25 ms: too long for something that is done every few seconds.
+
+        Raises:
+            SourceRefusedError: See `connect`.
+            SourceError: See `connect`.
+        """
         more: dict[str, Any] = {}
         if self._sentinels:
             more = (await self.master(within=within))._asdict()
         connection = self._make(**more)
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context = self._tls = self._tls or connection.ssl_context
         try:
             async with asyncio.timeout(within):
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -208,6 +223,27 @@ class OpenedConnection:
         self.transport.set_protocol(protocol)
         self._reader.feed_eof()  # so that read() returns what is there, and waits for nothing
         return await self._reader.read()
+
+    async def publish(self, channel: bytes, payload: bytes, *, within: float) -> None:
+        """Publish one message, and return when the server has taken it; not after `hand_over`.
+
+        Args:
+            channel: Name of the channel.
+            payload: What to publish.
+            within: Seconds the answer may take.
+
+        Raises:
+            SourceRefusedError: PUBLISH, or the channel, is not granted.
+            SourceError: It was not taken for another reason, or no answer came.
+        """
+        try:
+            async with asyncio.timeout(within):
+                await self._connection.send_command("PUBLISH", channel, payload)
+                await self._connection.read_response()
+        except (RedisError, OSError) as error:
+            if isinstance(error, NoPermissionError):
+                raise SourceRefusedError(f"Redis refused PUBLISH: {_one_line(error)}") from error
+            raise SourceError(f"PUBLISH failed: {_one_line(error) or 'no answer in time'}") from error
 
     async def discard(self) -> None:
         """Close it at once, whatever waits to be written; does not suspend."""

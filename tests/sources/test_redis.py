@@ -21,8 +21,10 @@ from support.waiting import eventually
 from support.watching import Witness, watching
 
 from codeworm_monitor.errors import SettingError
-from codeworm_monitor.sources import Connected, Disconnected
+from codeworm_monitor.sources import Connected, Disconnected, ProbeState
 from codeworm_monitor.sources.redis import RedisSource
+from codeworm_monitor.sources.redis_target import OpenedConnection
+from codeworm_monitor.sources.subscription import Subscription
 
 CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
 NOTICED_WITHIN = 10.0
@@ -214,7 +216,10 @@ async def test_a_network_that_swallows_packets_is_noticed_within_the_stated_time
 
 
 async def test_silence_is_no_outage(server: Server):
-    async with Proxy(server.port) as proxy, a_witness(proxy.url, idle_after=0.05, dead_after=0.3) as witness:
+    async with (
+        Proxy(server.port) as proxy,
+        a_witness(proxy.url, idle_after=0.05, dead_after=0.3, probe_every=None) as witness,
+    ):
         silent = time.monotonic()
         await eventually(lambda: time.monotonic() - silent > 1.0)
         assert witness.shape == "C"
@@ -329,7 +334,7 @@ async def set_link(network: tuple[str, str, tuple[str, ...]], state: str) -> Non
 async def test_the_kernels_etimedout_is_a_loss_like_any_other(far_network, monkeypatch):
     address, _, inside = far_network
     opened = []
-    hand_over = RedisSource.__init__.__globals__["OpenedConnection"].hand_over
+    hand_over = OpenedConnection.hand_over
 
     async def hand_over_and_hurry(self: Any, protocol: Any) -> bytes:
         # Ours would notice first: give the kernel a shorter patience than ours.
@@ -338,7 +343,7 @@ async def test_the_kernels_etimedout_is_a_loss_like_any_other(far_network, monke
         opened.append(taken)
         return await hand_over(self, protocol)
 
-    monkeypatch.setattr(RedisSource.__init__.__globals__["OpenedConnection"], "hand_over", hand_over_and_hurry)
+    monkeypatch.setattr(OpenedConnection, "hand_over", hand_over_and_hurry)
     server = Server("redis", "--protected-mode", "no", before=inside, bind=address)
     async with server, a_witness(server.url, idle_after=0.2, dead_after=30) as witness:
         await hears(witness, server, b"before")
@@ -363,7 +368,7 @@ async def test_a_host_that_vanished_is_noticed_by_our_own_ping(far_network):
 @pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ECONNRESET])
 async def test_whatever_error_ends_the_transport_is_a_loss(server: Server, monkeypatch, number: int):
     subscriptions = []
-    kind_ = RedisSource.__init__.__globals__["_Subscription"]
+    kind_ = Subscription
     start = kind_.start
 
     async def start_and_note(self: Any, opened: Any) -> None:
@@ -507,7 +512,7 @@ async def test_a_unix_socket(kind: Kind, tmp_path: Path):
         assert witness.disconnected[0].reason == "cannot connect to unix:///nowhere.sock: No such file or directory"
 
 
-async def test_tls(tmp_path: Path):
+async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     require_program("openssl", "apt install openssl")
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     await asyncio.to_thread(
@@ -525,11 +530,18 @@ async def test_tls(tmp_path: Path):
     files = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate))
     plain.options += ["--tls-port", str(port), *files, "--tls-auth-clients", "no"]
     async with plain as server:
-        async with a_witness(f"rediss://localhost:{port}?ssl_ca_certs={certificate}") as witness:
+        source = a_source(f"rediss://localhost:{port}?ssl_ca_certs={certificate}", probe_every=0.02)
+        async with watching(source) as witness:
+            await eventually(lambda: source.probe.state is ProbeState.HEARD)
             payloads = numbered(20_000, padding=b"x" * 200)
             await server.publish("codeworm:logs", payloads)
             await eventually(lambda: len(witness.messages) == len(payloads))
             assert witness.payloads == payloads
+            # Certificates are read for a subscription, not for each of its probes: that holds the loop.
+            with monkeypatch.context() as patched:
+                patched.setattr("ssl.create_default_context", lambda: pytest.fail("certificates are read"))
+                sent = time.monotonic()
+                await eventually(lambda: source.probe.age < time.monotonic() - sent - 0.1)
             await server.do("CLIENT", "KILL", "TYPE", "pubsub")
             await eventually(lambda: witness.shape == "CDC", NOTICED_WITHIN)
             server.freeze()
@@ -646,6 +658,21 @@ async def test_a_demoted_master_that_still_answers_is_left():
             assert await old.subscribers() == 0
 
 
+async def test_a_demoted_master_that_still_answers_is_found_out_by_a_probe():
+    # The sentinels are not asked for the master but by the publisher of the probe.
+    async with FakeSentinel() as sentinel, Server() as old, Server() as new:
+        sentinel.port_named = old.port
+        async with a_witness(sentinel.url, master_check=60, probe_every=0.1) as witness:
+            await hears(witness, old, b"before")
+            sentinel.port_named = new.port
+            moved = time.time()
+            await eventually(lambda: witness.shape == "CDC", NOTICED_WITHIN)
+            await hears(witness, new, b"after")
+            assert witness.disconnected[0].reason == "a probe published through Redis did not come back within 0.6 s"
+            assert witness.disconnected[0].at <= moved
+            assert await old.subscribers() == 0
+
+
 async def test_a_node_that_is_no_master_is_not_believed_to_be_one():
     async with FakeSentinel() as sentinel, Server() as master, Server() as replica:
         await replica.do("REPLICAOF", master.bind, master.port)
@@ -735,7 +762,9 @@ def test_it_works_on_uvloop():
     uvloop = pytest.importorskip("uvloop", reason="uvloop is optional")
 
     async def read() -> None:
-        async with Server() as server, a_witness(server.url, max_waiting=20_000) as witness:
+        source = a_source(f"redis://127.0.0.1:{(server := Server()).port}", max_waiting=20_000, probe_every=0.05)
+        async with server, watching(source) as witness:
+            await eventually(lambda: source.probe.state is ProbeState.HEARD)
             payloads = numbered(20_000, padding=b"x" * 100)
             await server.publish("codeworm:logs", payloads)
             await eventually(lambda: len(witness.messages) == len(payloads))
