@@ -31,7 +31,7 @@ from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import Journal
 from codeworm_monitor.settings import RelaySettings
-from codeworm_monitor.sources import Connected, Disconnected, Source
+from codeworm_monitor.sources import Connected, Disconnected, Probe, Source
 from codeworm_monitor.sources.redis import RedisSource
 from codeworm_monitor.statistics import RelayStatistics, prometheus_text
 
@@ -159,7 +159,7 @@ class Relay:
         try:
             tls = await asyncio.to_thread(_tls_context, settings.tls_cert, settings.tls_key)
             await endpoint.start(settings.host, settings.port, tls=tls)  # first: a taken port should start nothing else
-            source = self._source or await self._find_redis()
+            source = self._source = self._source or await self._find_redis()
             self.upstream = source.name
             self._announcement = await asyncio.to_thread(discovery.announce, self.port, url=self.url, token=self.token)
         except BaseException:
@@ -292,7 +292,7 @@ class Relay:
 
     def statistics(self) -> RelayStatistics:
         """Return the relay's state at this moment."""
-        endpoint, hub = self._started, self.hub
+        endpoint, hub, probe = self._started, self.hub, self._probe
         return RelayStatistics(
             version=__version__,
             epoch=hub.epoch,
@@ -318,18 +318,28 @@ class Relay:
             loop_lag=endpoint.loop_lag,
             most_behind=endpoint.fanout.most_behind,
             bytes_sent=endpoint.fanout.bytes_sent,
+            probe_state=None if probe is None else str(probe.state),
+            probe_age=None if probe is None else probe.age,
+            probe_round_trip=None if probe is None else probe.round_trip,
+            probe_reason="" if probe is None else probe.reason,
             last_message_at=hub.snapshot.last_message_at,
         )
+
+    @property
+    def _probe(self) -> Probe | None:
+        """The canary through Redis; None with a source that has none."""
+        return self._source.probe if isinstance(self._source, RedisSource) else None
 
     def _answer(self, path: str) -> Answer | None:
         match path:
             case "/livez":
                 return Answer(HTTPStatus.OK, b"alive\n")
             case "/readyz":
+                probe = "" if self._probe is None else f"probe: {self._probe}\n"
                 if self._is_connected.is_set():
-                    return Answer(HTTPStatus.OK, b"ready\n")
+                    return Answer(HTTPStatus.OK, f"ready\n{probe}".encode())
                 reason = "not subscribed yet" if self._lost is None else self._lost.reason
-                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"deaf: {self.upstream}: {reason}\n".encode())
+                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"deaf: {self.upstream}: {reason}\n{probe}".encode())
             case "/metrics":
                 body, content_type = prometheus_text(self.statistics())
                 return Answer(HTTPStatus.OK, body, content_type)

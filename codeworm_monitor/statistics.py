@@ -41,6 +41,10 @@ class RelayStatistics:
         readers_evicted: Readers cut so far because they took nothing.
         most_behind: Entries by which the reader farthest behind is behind.
         bytes_sent: Bytes of messages handed to sockets so far.
+        probe_state: Of the canary through Redis (`sources.ProbeState`); None with a source that has none.
+        probe_age: Seconds since the newest probe that came back was sent; None before the first.
+        probe_round_trip: Seconds that it took; None before the first.
+        probe_reason: Why there is none, or it does not come back; else empty.
         loop_lag: Seconds by which the event loop was late at the last look.
         last_message_at: When the newest message came; None before the first.
     """
@@ -68,6 +72,10 @@ class RelayStatistics:
     readers_evicted: int
     most_behind: int
     bytes_sent: int
+    probe_state: str | None
+    probe_age: float | None
+    probe_round_trip: float | None
+    probe_reason: str
     loop_lag: float
     last_message_at: float | None
 
@@ -105,8 +113,12 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("loop_lag_seconds", "Seconds by which the event loop was late at the last look.", now.loop_lag),
         ("most_behind_entries", "Entries by which the reader farthest behind is behind.", now.most_behind),
     ]
-    if now.last_message_at is not None:
-        gauges.append(("last_message_seconds", "When the newest message came, Unix seconds.", now.last_message_at))
+    optional: list[tuple[str, str, float | None]] = [
+        ("last_message_seconds", "When the newest message came, Unix seconds.", now.last_message_at),
+        ("probe_age_seconds", "Since the newest probe through Redis that came back was sent.", now.probe_age),
+        ("probe_round_trip_seconds", "What that probe took.", now.probe_round_trip),
+    ]
+    gauges += [(name, text, number) for name, text, number in optional if number is not None]
     for name, text, number in gauges:
         yield GaugeMetricFamily(prefix + name, text, value=number)
     counters: list[tuple[str, str, float]] = [

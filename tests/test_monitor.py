@@ -517,7 +517,9 @@ def test_repr_is_one_line(station: Station) -> None:
     mon = connect()
     station.log("a\nb")
     until(lambda: len(mon.logs) == 1)
-    assert repr(mon) == f"<Monitor 'default' connected {station.thread.url}: 1 logs, 0 events, 0 stats, 1 codeworm:relay>"
+    assert (
+        repr(mon) == f"<Monitor 'default' connected {station.thread.url}: 1 logs, 0 events, 0 stats, 1 codeworm:relay>"
+    )
     assert repr(mon.logs) == "<Stream of logs: 1 of at most 200,000 rows>"
 
 

@@ -158,6 +158,11 @@ async def test_an_embedded_server_that_dies_is_started_again_and_the_interruptio
         server = relay._embedded
         assert server is not None
         assert server.pid is not None
+        await eventually(lambda: relay.statistics().probe_state == "heard")
+        status, body = await fetch(relay, "/readyz")
+        assert (status, body.splitlines()[0]) == (200, b"ready")
+        assert body.splitlines()[1].startswith(b"probe: heard, the newest that came back was sent ")
+        assert b"codeworm_monitor_probe_age_seconds" in (await fetch(relay, "/metrics"))[1]
         first, url = server.pid, relay.redis_url
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: server.pid not in (None, first) and relay.statistics().gaps)

@@ -94,6 +94,10 @@ class Probe:
     round_trip: float | None
     reason: str
 
+    def __str__(self) -> str:
+        age = "" if self.age is None else f", the newest that came back was sent {self.age:.1f} s ago"
+        return f"{self.state}{age}{f' ({self.reason})' if self.reason else ''}"
+
 
 class Source(Protocol):
     """What a relay reads from."""
