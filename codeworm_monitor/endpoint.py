@@ -35,6 +35,8 @@ __all__ = ["Endpoint"]
 
 OPEN_TIMEOUT = 10.0
 """Seconds that a handshake, and a v2 reader's first `subscribe`, may take."""
+KEEPALIVE = 20.0
+"""Seconds without a byte from a reader after which it is sent a ping; after twice as many it is taken for gone."""
 SWEEP = 1.0
 """Seconds between looks for stalled readers and for readers to be told their position."""
 V1_SUBPROTOCOL = "codeworm.v1"
@@ -148,6 +150,7 @@ class Endpoint:
                 server_header=None,
                 open_timeout=OPEN_TIMEOUT,
                 close_timeout=2,
+                ping_interval=None,  # `_sweep` does it for all: a task each would be a fifth of a connection's memory
                 max_size=self._max_inbound,
                 logger=_quiet_logger(),
                 ssl=tls,
@@ -198,7 +201,9 @@ class Endpoint:
             self.loop_lag = max(0.0, loop.time() - due)
             self.fanout.tell_positions()
             for connection in list(self._connections()):
-                if connection.is_stalled(self._send_timeout):
+                if not connection.keep_alive(KEEPALIVE):
+                    connection.transport.abort()
+                elif connection.is_stalled(self._send_timeout):
                     self.evicted += 1
                     self._note("reader_evicted", level="warning", address=connection.address)
                     connection.transport.abort()  # closing would wait for the very buffer that does not drain
@@ -237,6 +242,9 @@ class Endpoint:
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, ReaderConnection)
         connection.end_handshake()
+        connection.response = None
+        if connection.request is not None:
+            connection.request.headers.clear()  # with the answer some 2 KB, of a token too, that nobody will ask for
         self.connected += 1
         address, protocol = connection.address, "v2" if connection.subprotocol == frames.SUBPROTOCOL else "v1"
         self.admission.enter(address)

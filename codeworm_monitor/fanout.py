@@ -37,6 +37,8 @@ TURN = 4
 EAGER = 512
 """Entries waiting that end a window early."""
 EVERYTHING = Filter()
+PING = b"\x89\x00"
+"""A WebSocket ping without content, as a server sends it (RFC 6455, section 5.5.2)."""
 MAX_BUFFERED = 4 * 2**20
 """Bytes in one reader's write buffer that are not ours to explain (a flood of pings unread): cut at once."""
 
@@ -45,6 +47,7 @@ class ReaderConnection(ServerConnection):
     """A WebSocket connection whose reader learns at once when it may not, or may again, be written to."""
 
     reader: Reader | None = None
+    _heard_at = 0.0
     _paused_at = 0.0
     _waiting = -1
     _is_in_handshake = False
@@ -62,6 +65,7 @@ class ReaderConnection(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the transport when the connection was accepted."""
         super().connection_made(transport)
+        self._heard_at = self.loop.time()
         self._is_in_handshake = True
         if not self._admission.begin():
             self.transport.abort()
@@ -95,6 +99,20 @@ class ReaderConnection(ServerConnection):
         if self.reader is not None:
             self.reader.lane.fanout.remove(self.reader)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the transport with what came."""
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+
+    def keep_alive(self, interval: float) -> bool:
+        """Send a ping if nothing was heard for `interval` seconds; return whether it may live still. Ask now and then."""
+        silence = self.loop.time() - self._heard_at
+        if silence >= 2 * interval:
+            return False
+        if silence >= interval and self.state is State.OPEN and not self.paused:
+            self.transport.write(PING)
+        return True
 
     def is_stalled(self, timeout: float) -> bool:
         """Tell whether the other end took nothing for `timeout` seconds, or let far too much wait; ask now and then."""

@@ -405,6 +405,23 @@ class TestIsolation:
             assert healthy.offsets == list(range(1, sent + 1))
             await eventually(lambda: relay.endpoint.readers == 1)
 
+    async def test_a_silent_reader_is_pinged_and_one_that_does_not_answer_is_taken_for_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(endpoint_module, "KEEPALIVE", 0.3)
+        async with served() as relay, v2_reader(relay.url, ping_interval=None) as reader:
+            await reader.subscribe()
+            _, writer = await asyncio.open_connection("127.0.0.1", relay.endpoint.port)
+            upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+            writer.write(get("/ws", *upgrade, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==").encode())
+            await eventually(lambda: relay.endpoint.readers == 2)
+            await eventually(lambda: relay.endpoint.readers == 1)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            relay.publish(b"1")
+            await reader.read_until(1)  # this one's library answered the pings
+
     async def test_a_slow_reader_is_told_what_it_missed_and_moved_on(self) -> None:
         payload = orjson.dumps({"pad": "x" * 50_000})
         async with served(entries=20) as relay, v2_reader(relay.url, max_queue=1) as reader:
