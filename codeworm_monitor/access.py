@@ -61,13 +61,13 @@ class AccessRules:
             return None
         if len(origins) == 1:
             origin = origins[0]
-            parts = urlsplit(origin) if origin != "null" else None
             if self._is_listed(origin):
                 return None
-            if parts is not None and parts.scheme in ("http", "https"):
-                if host is not None and parts.netloc.lower() == host.lower():
+            scheme, _, netloc = origin.partition("://")  # all there is to an origin (RFC 6454, section 6.2)
+            if scheme.lower() in ("http", "https"):
+                if host is not None and netloc.lower() == host.lower():
                     return None
-                if self.token is None and _is_loopback(_hostname(parts.netloc)):
+                if self.token is None and _is_loopback(_hostname(netloc)):
                     return None
         return Refusal(403, "This origin is not allowed; the relay's setting --v1-origin names those that are.")
 

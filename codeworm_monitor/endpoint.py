@@ -39,6 +39,8 @@ KEEPALIVE = 20.0
 """Seconds without a byte from a reader after which it is sent a ping; after twice as many it is taken for gone."""
 SWEEP = 1.0
 """Seconds between looks for stalled readers and for readers to be told their position."""
+CLOSE_REASON = 123
+"""Most bytes of UTF-8 in the reason of a close frame (RFC 6455, section 5.5)."""
 V1_SUBPROTOCOL = "codeworm.v1"
 """For browsers that put the token into a subprotocol and speak v1: they want one of their offers chosen."""
 HISTORY_BYTES = 900 * 2**10
@@ -95,7 +97,7 @@ class Endpoint:
         self.refused = 0
         """Requests refused by the rules or at the bound of readers."""
         self.evicted = 0
-        """Readers cut because they took nothing for `send_timeout` seconds."""
+        """Readers cut because they took nothing for `send_timeout` seconds, or flooded the relay."""
         self.fanout = Fanout(hub, window=window, heartbeat=heartbeat)
         self._send_timeout = send_timeout
         self._rules = rules
@@ -203,15 +205,24 @@ class Endpoint:
             for connection in list(self._connections()):
                 if not connection.keep_alive(KEEPALIVE):
                     connection.transport.abort()
+                elif connection.is_flooding:
+                    self._evict(connection, "sent more at once than is kept for a reader")
                 elif connection.is_stalled(self._send_timeout):
-                    self.evicted += 1
-                    self._note("reader_evicted", level="warning", address=connection.address)
-                    connection.transport.abort()  # closing would wait for the very buffer that does not drain
+                    self._evict(connection, "takes nothing")
+
+    def _evict(self, connection: ReaderConnection, why: str) -> None:
+        self.evicted += 1
+        self._note("reader_evicted", level="warning", address=connection.address, reason=why)
+        connection.transport.abort()  # closing would wait for the very buffer that does not drain
 
     # HTTP, and the handshake
 
     def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        target = urlsplit(request.path)
+        try:
+            target = urlsplit(request.path)
+        except ValueError:
+            self.refused += 1
+            return respond(request, Answer(HTTPStatus.BAD_REQUEST, b"This is no address.\n"))
         headers = request.headers
         hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
         host = hosts[0] if len(hosts) == 1 else None
@@ -254,12 +265,12 @@ class Endpoint:
                 await self._speak_v2(connection)
             else:
                 await self._speak_v1(connection)
-        except ConnectionClosed:
-            pass  # how every conversation ends
+        except (ConnectionClosed, ConnectionError):
+            pass  # how every conversation ends; a reset is told to those who wait for its buffer to drain
         except FrameError as error:
             _send(connection, frames.encode_v2(frames.ErrorFrame(str(error))))
             with contextlib.suppress(ConnectionClosed):
-                await connection.close(frames.CLOSE_PROTOCOL, str(error)[:100])
+                await connection.close(frames.CLOSE_PROTOCOL, _within(str(error), CLOSE_REASON))
         finally:
             if connection.reader is not None:
                 self.fanout.remove(connection.reader)
@@ -281,6 +292,8 @@ class Endpoint:
         loop, rate = asyncio.get_running_loop(), self._inbound_rate
         allowance, seen_at = 2 * rate, loop.time()
         async for message in connection:
+            if connection.state is not State.OPEN:
+                return  # nobody waits for the answers to what it left in the queue
             now = loop.time()
             allowance = min(2 * rate, allowance + (now - seen_at) * rate)
             seen_at = now
@@ -355,6 +368,11 @@ class Endpoint:
 def _send(connection: ReaderConnection, text: bytes) -> None:
     if connection.state is State.OPEN:
         connection.transport.write(frames.text_frame(text))
+
+
+def _within(text: str, size: int) -> str:
+    """Return as much of a text as takes at most `size` bytes."""
+    return text.encode(errors="replace")[:size].decode(errors="ignore")
 
 
 def _offered(request: Request) -> list[str]:

@@ -8,7 +8,10 @@ whose sockets take all they are given stay together: one cursor for all of them,
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
+import termios
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -41,12 +44,16 @@ PING = b"\x89\x00"
 """A WebSocket ping without content, as a server sends it (RFC 6455, section 5.5.2)."""
 MAX_BUFFERED = 4 * 2**20
 """Bytes in one reader's write buffer that are not ours to explain (a flood of pings unread): cut at once."""
+MAX_QUEUED = 256
+"""Messages, or fragments of one, of a reader that wait to be looked at; it is cut when more come at once."""
 
 
 class ReaderConnection(ServerConnection):
     """A WebSocket connection whose reader learns at once when it may not, or may again, be written to."""
 
     reader: Reader | None = None
+    is_flooding = False
+    """Whether it sent more at once than is kept for it."""
     _heard_at = 0.0
     _paused_at = 0.0
     _waiting = -1
@@ -104,6 +111,12 @@ class ReaderConnection(ServerConnection):
         """Called by the transport with what came."""
         self._heard_at = self.loop.time()
         super().data_received(data)
+        if self._is_in_handshake and self.protocol.eof_sent and self.response is None:
+            self.transport.abort()  # nonsense behind a request: the library would trip over its own end when it answers
+        # One read may bring thousands; taking them at the rate would leave the socket, and its end, unread for minutes.
+        self.is_flooding = self.is_flooding or (
+            self.state is State.OPEN and len(self.recv_messages.frames) > MAX_QUEUED
+        )
 
     def keep_alive(self, interval: float) -> bool:
         """Send a ping if nothing was heard for `interval` seconds; return whether it may live still. Ask now and then."""
@@ -118,10 +131,22 @@ class ReaderConnection(ServerConnection):
         """Tell whether the other end took nothing for `timeout` seconds, or let far too much wait; ask now and then."""
         if not self.paused:
             return False
-        waiting, now = self.transport.get_write_buffer_size(), self.loop.time()
+        buffered, now = self.transport.get_write_buffer_size(), self.loop.time()
+        waiting = buffered + _unsent(self.transport)
         if waiting != self._waiting:  # it took something since the last look
             self._waiting, self._paused_at = waiting, now
-        return now - self._paused_at >= timeout or waiting > MAX_BUFFERED
+        return now - self._paused_at >= timeout or buffered > MAX_BUFFERED
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Return the bytes that the kernel holds for a socket's other end, which takes them long before it asks for more."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:  # closed meanwhile
+        return 0
 
 
 class Reader:
@@ -134,7 +159,7 @@ class Reader:
         offset: Its cursor: the newest offset written to it or filtered out. While it is together with others, the
             lane's holds, as for the next two.
         told: Newest offset it can know of.
-        sent_at: When it was last written to, Unix seconds.
+        sent_at: When it was last written to, on the loop's clock.
     """
 
     __slots__ = ("connection", "descriptor", "lane", "offset", "sent_at", "told")
@@ -144,7 +169,7 @@ class Reader:
         self.lane = lane
         self.offset = offset
         self.told = offset
-        self.sent_at = time.time()
+        self.sent_at = connection.loop.time()
         self.descriptor = -1
         if connection.transport.get_extra_info("sslcontext") is None:
             self.descriptor = connection.transport.get_extra_info("socket").fileno()
@@ -188,7 +213,7 @@ class Lane:
         self.is_v2 = is_v2
         self.wanted = wanted
         self.offset = self.told = fanout.hub.head
-        self.sent_at = time.time()
+        self.sent_at = fanout.now()
         self._together: dict[int, Reader] = {}
         self._apart: dict[Reader, None] = {}  # an ordered set
         self._chunks: OrderedDict[int, tuple[bytes, int, int]] = OrderedDict()
@@ -244,15 +269,15 @@ class Lane:
                 break
             frames, reached, told = self.chunk(self.offset)
             if frames:
-                self._write_together(frames)
-                self.told, self.sent_at = told, time.time()
+                self._write_together(frames, reached, told)
             self.offset = reached
         is_behind = bool(self._together) and self.offset < head
         for reader in list(self._apart):
             is_behind = self.catch_up(reader) or is_behind
         return is_behind
 
-    def _write_together(self, frames: bytes) -> None:
+    def _write_together(self, frames: bytes, reached: int, told: int) -> None:
+        """Write to all that are together; `reached` and `told` are where the frames take them."""
         # The cost of a delivery is this loop. The sockets do not block; what does not fit goes the transport's way.
         size, write = len(frames), os.write
         short: list[tuple[int, int]] = []
@@ -267,8 +292,9 @@ class Lane:
         for descriptor, sent in short:
             reader = self._together[descriptor]
             self.part(reader)
-            _, reader.offset, reader.told = self.chunk(self.offset)
+            reader.offset, reader.told, reader.sent_at = reached, told, self.fanout.now()
             reader.write(frames[sent:])
+        self.told, self.sent_at = told, self.fanout.now()
 
     def catch_up(self, reader: Reader) -> bool:
         """Write to a reader that is apart what it has not had; tell whether it could have more at once."""
@@ -282,7 +308,7 @@ class Lane:
             frames, reader.offset, told = self.chunk(reader.offset)
             if frames:
                 reader.write(frames)
-                reader.told, reader.sent_at = told, time.time()
+                reader.told, reader.sent_at = told, fanout.now()
                 fanout.bytes_sent += len(frames)
         if reader.offset < head:
             return not reader.connection.paused
@@ -292,8 +318,7 @@ class Lane:
     def tell_position(self, now: float, heartbeat: float) -> None:
         """Tell readers how far they are, where they cannot know it or were sent nothing for `heartbeat` seconds."""
         if self._together and (self.told < self.offset or now - self.sent_at >= heartbeat):
-            self._write_together(text_frame(encode_v2(Position(self.offset))))
-            self.told, self.sent_at = self.offset, now
+            self._write_together(text_frame(encode_v2(Position(self.offset))), self.offset, self.offset)
         for reader in list(self._apart):
             if not reader.connection.paused and (reader.told < reader.offset or now - reader.sent_at >= heartbeat):
                 reader.write(text_frame(encode_v2(Position(reader.offset))))
@@ -353,6 +378,8 @@ class Fanout:
         self.bytes_sent = 0
         """Bytes handed to sockets."""
         self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        """The clock for all but times that are told."""
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
         self._flushed_at = -1.0
         self._flushed_offset = hub.head
@@ -397,7 +424,7 @@ class Fanout:
 
     def skip(self, reader: Reader) -> None:
         """Move a reader whose cursor fell behind the backlog on to its oldest entry, and tell it what it missed."""
-        gap = self.hub.missed_by_slow(reader.offset, reader.sent_at)
+        gap = self.hub.missed_by_slow(reader.offset, time.time() - (self.now() - reader.sent_at))
         if gap is not None and gap.last_offset is not None:
             reader.offset = gap.last_offset
             if reader.lane.is_v2:
@@ -405,7 +432,7 @@ class Fanout:
 
     def tell_positions(self) -> None:
         """Tell v2 readers how far they are; call it now and then."""
-        now = time.time()
+        now = self.now()
         for lane in list(self._lanes.values()):
             if lane.is_v2:
                 lane.tell_position(now, self.heartbeat)
@@ -417,7 +444,7 @@ class Fanout:
                 return
             self._timer.cancel()
         due = self._flushed_at + self.window
-        if is_eager or self._loop.time() >= due:
+        if is_eager or self.now() >= due:
             self._flush()
         else:
             self._timer = self._loop.call_at(due, self._flush)
@@ -427,7 +454,7 @@ class Fanout:
         is_behind = False
         for lane in list(self._lanes.values()):
             is_behind = lane.advance() or is_behind
-        self._flushed_at = self._loop.time()
+        self._flushed_at = self.now()
         self._flushed_offset = self.hub.head
         if is_behind:
             self.flush_soon()

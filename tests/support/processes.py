@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 TOKEN = "correct-horse-battery"
@@ -26,18 +26,23 @@ class RelayProcess:
         self.http = re.search(r"health +(\S+)/readyz", banner)[1]  # type: ignore[index]
 
     async def stop(self, number: int = signal.SIGTERM, *, within: float = 10) -> tuple[int, str, str]:
-        """Send a signal and return status, standard output and standard error."""
+        """Send a signal and return what `ended` does."""
         if self.process.returncode is None:
             self.process.send_signal(number)
+        return await self.ended(within=within)
+
+    async def ended(self, *, within: float = 10) -> tuple[int, str, str]:
+        """Wait for its end and return status, standard output and standard error."""
         async with asyncio.timeout(within):
             out, err = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, out.decode(), err.decode()
 
 
-async def launch(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """Start the command line with these arguments."""
+async def launch(*arguments: str, before: Sequence[str] = (), **environment: str) -> asyncio.subprocess.Process:
+    """Start the command line with these arguments; `before` is a command under which to run it."""
     return await asyncio.create_subprocess_exec(
+        *before,
         *MODULE,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
@@ -58,9 +63,11 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 
 @contextlib.asynccontextmanager
-async def relay_process(*arguments: str, **environment: str) -> AsyncIterator[RelayProcess]:
-    """Start a relay on a free port and wait for its banner; whatever happens, it is gone afterwards."""
-    process = await launch(*arguments, "--port", "0", **environment)
+async def relay_process(
+    *arguments: str, port: int = 0, before: Sequence[str] = (), **environment: str
+) -> AsyncIterator[RelayProcess]:
+    """Start a relay, on any free port if 0, and wait for its banner; whatever happens, it is gone afterwards."""
+    process = await launch(*arguments, "--port", str(port), before=before, **environment)
     assert process.stdout is not None
     try:
         banner = b""
