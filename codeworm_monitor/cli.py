@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,9 @@ from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
 
 __all__ = ["bench", "demo", "main", "relay"]
+
+SPARE_DESCRIPTORS = 64
+"""Open files for all but readers: Redis, the embedded server's pipes, what libraries open."""
 
 log = logging.getLogger(__name__)
 
@@ -233,8 +237,24 @@ def _run(work: Any, settings: RelaySettings) -> None:
     from codeworm_monitor.logformat import configure_logging
 
     configure_logging(form=settings.log_format, level=settings.log_level)
+    _allow_descriptors(settings.max_readers + SPARE_DESCRIPTORS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(work)
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Raise the limit of open files, which is 1,024 by custom, to what the readers may need, as far as is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "the system allows %d open files: room for some %d readers, fewer than --max-readers",
+            allowed,
+            max(0, allowed - SPARE_DESCRIPTORS),
+        )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import sys
@@ -225,3 +226,18 @@ async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
     assert "Played 1316 messages." in text
     assert "documentation_committed" in text
     assert "cycle_starting" in text
+
+
+async def test_the_limit_of_open_files_is_raised_to_what_the_readers_may_need() -> None:
+    limited = ("sh", "-c", 'ulimit -S -n 256; exec "$@"', "sh")
+    async with relay_process("--max-readers", "1000", before=limited) as relay:
+        soft, hard = resource.prlimit(relay.process.pid, resource.RLIMIT_NOFILE)
+        assert 1000 < soft <= hard
+        await relay.stop()
+
+
+async def test_a_limit_of_open_files_that_cannot_be_raised_is_told() -> None:
+    limited = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
+    async with relay_process("--max-readers", "1000", before=limited) as relay:
+        _, _, err = await relay.stop()
+    assert "the system allows 256 open files: room for some 192 readers, fewer than --max-readers" in err
