@@ -30,6 +30,7 @@ from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer, respond
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.records import Kind, kind_of
+from codeworm_monitor.statistics import RateMeter
 
 __all__ = ["Endpoint"]
 
@@ -112,6 +113,8 @@ class Endpoint:
         """Messages of readers that had to wait, because they came faster than is taken."""
         self.loop_lag = 0.0
         """Seconds by which the event loop was late at the last look."""
+        self.message_rate, self.byte_rate = RateMeter(), RateMeter()
+        """Of entries numbered, and of bytes handed to sockets."""
         self._max_inbound = max_inbound
         self._inbound_rate = inbound_rate
         self._note = note
@@ -198,6 +201,8 @@ class Endpoint:
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            self.message_rate.note(loop.time(), self.hub.head)
+            self.byte_rate.note(loop.time(), self.fanout.bytes_sent)
             due = loop.time() + SWEEP
             await asyncio.sleep(SWEEP)
             self.loop_lag = max(0.0, loop.time() - due)

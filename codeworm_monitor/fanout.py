@@ -26,6 +26,7 @@ from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Position, encode_v1_frames, encode_v2, split_runs, text_frame
 from codeworm_monitor.hub import Hub, decoded
 from codeworm_monitor.journal import RELAY_CHANNEL
+from codeworm_monitor.statistics import ReaderLag
 
 __all__ = ["BATCH", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
 
@@ -224,6 +225,10 @@ class Lane:
     def __len__(self) -> int:
         return len(self._together) + len(self._apart)
 
+    def behind(self, head: int) -> list[Reader]:
+        """Return the readers apart that have not been sent all; those together have, but for a window."""
+        return [reader for reader in self._apart if reader.offset < head]
+
     @property
     def oldest_cursor(self) -> int:
         """Offset of the reader farthest behind."""
@@ -390,6 +395,16 @@ class Fanout:
     def readers(self) -> list[Reader]:
         """All readers."""
         return [reader for lane in self._lanes.values() for reader in lane]
+
+    def lags(self) -> list[ReaderLag]:
+        """Return the readers that have not been sent all, the slowest first."""
+        head = self.hub.head
+        lags = [
+            ReaderLag(reader.connection.address, "v2" if lane.is_v2 else "v1", head - reader.offset)
+            for lane in self._lanes.values()
+            for reader in lane.behind(head)
+        ]
+        return sorted(lags, key=lambda lag: lag.behind, reverse=True)
 
     @property
     def most_behind(self) -> int:

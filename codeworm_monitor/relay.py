@@ -293,6 +293,7 @@ class Relay:
     def statistics(self) -> RelayStatistics:
         """Return the relay's state at this moment."""
         endpoint, hub, probe = self._started, self.hub, self._probe
+        lags = endpoint.fanout.lags()
         return RelayStatistics(
             version=__version__,
             epoch=hub.epoch,
@@ -316,7 +317,11 @@ class Relay:
             handshakes=endpoint.admission.handshakes,
             refused_by_bound=dict(endpoint.admission.refused),
             loop_lag=endpoint.loop_lag,
+            readers_behind=len(lags),
+            slowest=lags[:10],
             most_behind=endpoint.fanout.most_behind,
+            messages_per_second=endpoint.message_rate.per_second,
+            bytes_sent_per_second=endpoint.byte_rate.per_second,
             bytes_sent=endpoint.fanout.bytes_sent,
             probe_state=None if probe is None else str(probe.state),
             probe_age=None if probe is None else probe.age,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,48 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
-__all__ = ["RelayStatistics", "prometheus_text"]
+__all__ = ["RateMeter", "ReaderLag", "RelayStatistics", "prometheus_text"]
+
+
+class RateMeter:
+    """Tells from counts that are noted now and then how fast they grow.
+
+    Args:
+        over: Seconds looked back.
+    """
+
+    def __init__(self, over: float = 10.0) -> None:
+        self.over = over
+        self._noted: deque[tuple[float, int]] = deque()
+
+    def note(self, now: float, count: int) -> None:
+        """Note what a count is at a time, in seconds on any clock that does not go back."""
+        self._noted.append((now, count))
+        while len(self._noted) > 2 and now - self._noted[1][0] >= self.over:
+            self._noted.popleft()
+
+    @property
+    def per_second(self) -> float:
+        """Growth a second, between the oldest note and the newest; 0 before there are two."""
+        if len(self._noted) < 2:
+            return 0.0
+        (then, before), (now, count) = self._noted[0], self._noted[-1]
+        return (count - before) / (now - then) if now > then else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLag:
+    """A reader that has not been sent all.
+
+    Attributes:
+        address: Address of its other end.
+        protocol: `v1` or `v2`.
+        behind: Entries by which it is behind.
+    """
+
+    address: str
+    protocol: str
+    behind: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +80,12 @@ class RelayStatistics:
         readers_throttled: Messages of readers that had to wait, because they came faster than is taken.
         handshakes: Connections in mid-handshake now.
         refused_by_bound: Connections refused so far, by the bound they met.
-        readers_evicted: Readers cut so far because they took nothing.
+        readers_evicted: Readers cut so far because they took nothing, or sent more at once than is kept for one.
+        readers_behind: Readers that have not been sent all, now.
+        slowest: The ten of them that are farthest behind.
         most_behind: Entries by which the reader farthest behind is behind.
+        messages_per_second: Entries numbered a second, over the last ten seconds.
+        bytes_sent_per_second: Bytes of messages handed to sockets a second, likewise.
         bytes_sent: Bytes of messages handed to sockets so far.
         probe_state: Of the canary through Redis (`sources.ProbeState`); None with a source that has none.
         probe_age: Seconds since the newest probe that came back was sent; None before the first.
@@ -70,7 +116,11 @@ class RelayStatistics:
     handshakes: int
     refused_by_bound: Mapping[str, int]
     readers_evicted: int
+    readers_behind: int
+    slowest: Sequence[ReaderLag]
     most_behind: int
+    messages_per_second: float
+    bytes_sent_per_second: float
     bytes_sent: int
     probe_state: str | None
     probe_age: float | None
@@ -111,6 +161,9 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("readers", "Readers connected now.", now.readers),
         ("handshakes", "Connections in mid-handshake now.", now.handshakes),
         ("loop_lag_seconds", "Seconds by which the event loop was late at the last look.", now.loop_lag),
+        ("readers_behind", "Readers that have not been sent all.", now.readers_behind),
+        ("messages_per_second", "Entries numbered a second, over ten seconds.", now.messages_per_second),
+        ("sent_bytes_per_second", "Bytes of messages handed to sockets a second, likewise.", now.bytes_sent_per_second),
         ("most_behind_entries", "Entries by which the reader farthest behind is behind.", now.most_behind),
     ]
     optional: list[tuple[str, str, float | None]] = [
@@ -125,7 +178,7 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("outages", "Interruptions of upstream.", now.outages),
         ("readers_connected", "Readers that connected.", now.readers_connected),
         ("readers_refused", "Requests refused.", now.readers_refused),
-        ("readers_evicted", "Readers cut because they took nothing.", now.readers_evicted),
+        ("readers_evicted", "Readers cut because they took nothing or sent too much at once.", now.readers_evicted),
         ("throttled_messages", "Messages of readers that had to wait.", now.readers_throttled),
         ("sent_bytes", "Bytes of messages handed to sockets.", now.bytes_sent),
     ]

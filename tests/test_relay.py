@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import signal
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 import redis.asyncio
+import trustme
 from support.readers import v1_reader, v1_text, v2_reader
 from support.waiting import eventually
+from websockets.exceptions import InvalidHandshake
 
-from codeworm_monitor import Relay, RelaySettings, start_relay_in_thread
+from codeworm_monitor import Relay, RelaySettings, connect, start_relay_in_thread
 from codeworm_monitor.embedded import Presence
 from codeworm_monitor.envelope import Cursor, GapCause
 from codeworm_monitor.errors import PortTakenError, RelayError, SettingError
@@ -228,3 +231,69 @@ def test_a_relay_in_a_thread_that_cannot_start_says_why_to_the_caller() -> None:
     with start_relay_in_thread(source=MemorySource(), port=0) as running, pytest.raises(PortTakenError):
         start_relay_in_thread(source=MemorySource(), port=running.relay.port)
     assert "codeworm_monitor:relay" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> trustme.CA:
+    """Who vouches for certificates; those who trust it find it in `authority.pem`, a server `server.pem`."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    return authority
+
+
+async def test_over_tls_readers_and_the_notebook_are_served(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    source = MemorySource()
+    async with Relay(source=source, port=0, token=TOKEN, tls_cert=str(tmp_path / "server.pem")) as relay:
+        assert relay.url.startswith("wss://127.0.0.1:")
+        async with (
+            v2_reader(relay.url, TOKEN, ssl=trusting) as reader,
+            v2_reader(relay.url, TOKEN, ssl=trusting) as other,
+        ):
+            await reader.subscribe()
+            await other.subscribe()
+            mon = await asyncio.to_thread(connect, relay.url, token=TOKEN)
+            for n in range(2_000):
+                source.publish(LOGS, b'{"event":"%d"}' % n)
+            await reader.read_until(2_000)
+            await other.read_until(2_000)
+            assert reader.is_whole
+            assert other.data == [{"event": str(n)} for n in range(2_000)]
+            await eventually(lambda: len(mon.logs) == 2_000)
+            await asyncio.to_thread(mon.close)
+
+
+@pytest.mark.filterwarnings("ignore:.*TLSv1:DeprecationWarning", "ignore:.*TLSv1_1:DeprecationWarning")
+async def test_tls_older_than_1_2_and_readers_without_tls_are_refused(authority: trustme.CA, tmp_path: Path) -> None:
+    old = ssl.create_default_context()
+    authority.configure_trust(old)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version = ssl.TLSVersion.TLSv1
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with Relay(source=MemorySource(), port=0, token=TOKEN, tls_cert=str(tmp_path / "server.pem")) as relay:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await asyncio.open_connection("127.0.0.1", relay.port, ssl=old)
+        old.maximum_version = ssl.TLSVersion.TLSv1_2  # the same with one version more is let in
+        _, writer = await asyncio.open_connection("127.0.0.1", relay.port, ssl=old)
+        assert writer.get_extra_info("ssl_object").version() == "TLSv1.2"
+        writer.close()
+        await writer.wait_closed()
+        plain = relay.url.replace("wss:", "ws:")
+        with pytest.raises((InvalidHandshake, ConnectionError)):
+            async with v2_reader(plain, TOKEN):
+                pass
+        await eventually(lambda: relay.statistics().handshakes == 0)
+
+
+async def test_a_certificate_that_cannot_be_read_is_a_setting_to_mend(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"none\.pem cannot be used: No such file"):
+        await Relay(source=MemorySource(), port=0, tls_cert=str(tmp_path / "none.pem")).start()
+    spoilt = tmp_path / "spoilt.pem"
+    spoilt.write_text("no certificate")
+    with pytest.raises(SettingError, match=r"spoilt\.pem cannot be used"):
+        await Relay(source=MemorySource(), port=0, tls_cert=str(spoilt)).start()
