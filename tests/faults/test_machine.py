@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import resource
 import signal
@@ -223,7 +222,6 @@ def _fork_allowed() -> Iterator[None]:
 
 async def test_a_fork_of_the_program_leaves_its_relay_alone() -> None:
     """Case 33: the child ends without closing anything, as a worker of `multiprocessing` does."""
-    logging.getLogger("codeworm_monitor").setLevel(logging.ERROR)
     relay = await asyncio.to_thread(start_relay_in_thread, port=0, token=TOKEN, redis_url=None)
     below = descendants(os.getpid())
     try:
