@@ -129,13 +129,14 @@ class Activity:
 
     def fold(self, channel: str, payload: object, received_at: float) -> None:
         """Take one message: where it was published, its decoded payload, and when it arrived (Unix seconds)."""
-        self.touch(received_at)
+        self._state["last_message_at"] = received_at
+        self._snapshot = None
         if not isinstance(payload, dict):
             return
         if kind_of(channel) is Kind.LOGS:
             name = payload.get("event")
             if isinstance(name, str) and name in _LOG_STAGES:
-                self._fold_log(name, payload, received_at)
+                self.fold_log(name, payload, received_at)
             return
         match parse_record(channel, payload, received_at, self._clock):
             case WormEvent() as event:
@@ -145,7 +146,28 @@ class Activity:
                 if any(value is not None for value in heard.values() if value != {}):
                     self._change(counters=Counters(**heard))
 
-    def _fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
+    def fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
+        """Take a log line whose event, one of `LOG_EVENTS`, is `name`."""
+        state = self._state
+        state["last_message_at"] = at
+        self._snapshot = None
+        if name == "documenting":  # by far the most frequent
+            if state["stage"] is not Stage.GENERATING:
+                # The older one-shot mode sends no events, and names the target `function`: this line is all there is.
+                target, repo, doc_type = (
+                    line.get("target", line.get("function")),
+                    line.get("repo"),
+                    line.get("doc_type"),
+                )
+                if type(target) is str:
+                    state["target"] = target
+                if type(repo) is str:
+                    state["repo"] = repo
+                if type(doc_type) is str:
+                    state["doc_type"] = doc_type
+                if state["stage"] is not Stage.ANALYZING:
+                    self._enter(Stage.ANALYZING, at)
+            return
         stage = _LOG_STAGES[name]
         if name in _FAILURES:
             texts = {key: line[key] if isinstance(line.get(key), str) else None for key in ("target", "error")}
@@ -163,13 +185,6 @@ class Activity:
                 self._enter(Stage.IDLE, at, **_NO_TARGET, cycle_num=None, next_cycle_at=None)
             case "daemon_stopped":
                 self._enter(Stage.STOPPED, at, **_NO_TARGET, next_cycle_at=None)
-            case "documenting":
-                if self._state["stage"] is not Stage.GENERATING:
-                    # The older one-shot mode sends no events, and names the target `function`: this line is all there is.
-                    for name, key in _NAMED if "target" in line else _NAMED_BY_ONE_SHOT:
-                        if isinstance(text := line.get(key), str):
-                            self._state[name] = text
-                    self._enter(Stage.ANALYZING, at)
             case "llm_initialized":
                 # The daemon says `ollama_recovered` only if it had to wait.
                 if self._state["stage"] is Stage.WAITING and not self._is_in_cycle:
@@ -202,9 +217,12 @@ class Activity:
     def _enter(self, stage: Stage, at: float, **changes: Any) -> None:
         if stage is not Stage.WAITING:
             self._is_in_cycle = stage in _IN_CYCLE
-        if self._state["stage"] is not stage:
-            changes["since"] = at
-        self._change(stage=stage, **changes)
+        state = self._state
+        if state["stage"] is not stage:
+            state["stage"], state["since"] = stage, at
+        if changes:
+            state.update(changes)
+        self._snapshot = None
 
     def _change(self, **changes: Any) -> None:
         self._state.update(changes)
@@ -237,6 +255,4 @@ _FAILURES = frozenset(
     {"documentation_failed", "llm_error", "ollama_unavailable_waiting", "push_failed", "scheduled_task_error"}
 )
 _NO_TARGET = dict.fromkeys(("target", "repo", "doc_type", "language"))
-_NAMED = (("target", "target"), ("repo", "repo"), ("doc_type", "doc_type"))
-_NAMED_BY_ONE_SHOT = (("target", "function"), *_NAMED[1:])
 _COMMIT_FIELDS = (*_NO_TARGET, "commit", "commit_message", "tokens", "time_ms")

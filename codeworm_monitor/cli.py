@@ -154,7 +154,7 @@ async def _relay(settings: RelaySettings) -> None:
     async with _stoppable() as stop, Relay(settings) as running:
         # What is loaded by now stays, and what comes holds no cycles: no need to look through it again and again.
         gc.freeze()
-        gc.set_threshold(50_000, 50, 100)
+        gc.set_threshold(200_000, 50, 100)
         click.echo(_banner(running))
         notify(f"READY=1\nSTATUS=relaying {redacted(running.redis_url or '')} at {running.url}")
         watchdog = asyncio.create_task(_feed_watchdog(), name="cli:watchdog")

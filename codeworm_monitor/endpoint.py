@@ -88,7 +88,7 @@ class Endpoint:
         max_inbound: int = 64 * 2**10,
         inbound_rate: float = 50.0,
         note: Callable[..., None] = lambda event, **details: None,
-        window: float = 0.003,
+        window: float = 0.002,
         send_timeout: float = 10.0,
         heartbeat: float = 15.0,
     ) -> None:
@@ -313,7 +313,7 @@ class Endpoint:
         if head != self.hub.head:
             backlog = self.hub.backlog
             newest: list[Envelope] = []
-            for entry in reversed(backlog.between(backlog.oldest, backlog.head)):
+            for entry in reversed(backlog):
                 if len(newest) >= self._history:
                     break
                 if is_v1(entry) and kind_of(entry.channel) is not Kind.STATS:

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from websockets.asyncio.server import ServerConnection
@@ -30,17 +30,21 @@ from codeworm_monitor.statistics import ReaderLag
 
 __all__ = ["BATCH", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
 
-CHUNK = 256 * 2**10
+CHUNK = 2**20
 """Bytes that the entries of one write are reckoned at, by the backlog, unless one alone is larger."""
 BATCH = 128 * 2**10
 """Bytes that one frame of v2 holds, about, unless one message alone is larger."""
 ENTRIES = 2048
 """Entries looked at for one write at most, so that a filter which lets nothing through cannot hold the loop."""
-TURN = 4
+TURN = 2
 """Writes that one reader gets before others have their turn."""
-EAGER = 512
+ROUNDS = 32
+"""Turns of the loop for which new messages wait at most, for the sake of readers that are behind: none can stop them."""
+EAGER = 2048
 """Entries waiting that end a window early."""
 EVERYTHING = Filter()
+NOT_IN_V1 = frozenset({"", RELAY_CHANNEL})
+"""Channels that v1 is not sent: of gaps, for which it has no word, and of the relay's own journal."""
 PING = b"\x89\x00"
 """A WebSocket ping without content, as a server sends it (RFC 6455, section 5.5.2)."""
 MAX_BUFFERED = 4 * 2**20
@@ -340,26 +344,30 @@ class Lane:
             return self._chunks[offset]
         except KeyError:
             pass
+        chunk = self._chunks[offset] = self._chunk_v2(offset) if self.is_v2 else self._chunk_v1(offset)
+        if len(self._chunks) > self.KEPT:
+            self._chunks.popitem(last=False)
+        return chunk
+
+    def _chunk_v1(self, offset: int) -> tuple[bytes, int, int]:
+        channels, data = self.fanout.hub.backlog.span_columns(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
+        reached = offset + len(channels)
+        return encode_v1_frames(channels, data, but=NOT_IN_V1), reached, reached
+
+    def _chunk_v2(self, offset: int) -> tuple[bytes, int, int]:
         entries = self.fanout.hub.backlog.span(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
         reached = told = offset + len(entries)
         if self.wanted != EVERYTHING:
             wanted = self.wanted
             entries = [one for one in entries if isinstance(one, Gap) or wanted.accepts(one, decoded(one, wanted))]
             told = (entries[-1].offset or 0) if entries else offset
-        chunk = self._chunks[offset] = (self._encode(entries), reached, told)
-        if len(self._chunks) > self.KEPT:
-            self._chunks.popitem(last=False)
-        return chunk
-
-    def _encode(self, entries: Iterable[Entry]) -> bytes:
-        if self.is_v2:
-            return b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=BATCH)])
-        return encode_v1_frames(filter(is_v1, entries))
+        frames = b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=BATCH)])
+        return frames, reached, told
 
 
 def is_v1(entry: Entry) -> TypeGuard[Envelope]:
     """Tell whether v1 has a word for an entry: it knows neither gaps nor the relay's own channel."""
-    return type(entry) is Envelope and entry.channel != RELAY_CHANNEL
+    return isinstance(entry, Envelope) and entry.channel not in NOT_IN_V1
 
 
 class Fanout:
@@ -387,6 +395,8 @@ class Fanout:
         """The clock for all but times that are told."""
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
         self._flushed_at = -1.0
+        self._is_behind = False
+        self._eager = min(EAGER, max(1, hub.backlog.max_entries // 4))  # before a small backlog has lost them
         self._flushed_offset = hub.head
         self._timer: asyncio.TimerHandle | None = None
         hub.listen(self._on_growth)
@@ -453,7 +463,7 @@ class Fanout:
                 lane.tell_position(now, self.heartbeat)
 
     def _on_growth(self) -> None:
-        is_eager = self.hub.head - self._flushed_offset >= EAGER
+        is_eager = self.hub.head - self._flushed_offset >= self._eager
         if self._timer is not None:
             if not is_eager:
                 return
@@ -471,8 +481,19 @@ class Fanout:
             is_behind = lane.advance() or is_behind
         self._flushed_at = self.now()
         self._flushed_offset = self.hub.head
+        self._is_behind = is_behind
         if is_behind:
             self.flush_soon()
+
+    async def let_catch_up(self) -> None:
+        """Let readers that take all they are given have what is there, or much of it, before more comes.
+
+        Without it a flood from upstream would lap them: it arrives in larger portions than `TURN` chunks.
+        """
+        for _ in range(ROUNDS):
+            if not self._is_behind:
+                break
+            await asyncio.sleep(0)
 
     def flush_soon(self) -> None:
         """Go on with the next turn of the loop."""

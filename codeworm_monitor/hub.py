@@ -102,11 +102,12 @@ class Hub:
     def receive(self, messages: Sequence[Message]) -> None:
         """Number messages from upstream, in order, and tell the listeners once."""
         # The relay's hot path, together with the source's parsing and the lanes' encoding: few calls, local names.
-        loads, new, plain, quiet = orjson.loads, tuple.__new__, min(PLAIN, self._max_payload), self._quiet
-        fold, offset = self._activity.fold, self.backlog.head
-        envelopes: list[Envelope] = []
+        loads, plain, quiet = orjson.loads, min(PLAIN, self._max_payload), self._quiet
+        fold, fold_log = self._activity.fold, self._activity.fold_log
+        data: list[bytes] = []
+        keep = data.append
+        notes: list[Mark | Gap | None] = [None] * len(messages)
         for channel, payload, received_at in messages:
-            offset += 1
             mark = None
             try:
                 if len(payload) > plain:
@@ -115,19 +116,22 @@ class Hub:
                     value = loads(payload)
             except orjson.JSONDecodeError:
                 payload, value, mark = normalise(payload, self._max_payload)
-            envelopes.append(new(Envelope, (offset, received_at, channel, payload, mark)))
+            keep(payload)
             if mark is not None:
+                notes[len(data) - 1] = mark
                 self.marked[mark] += 1
             elif channel in quiet and type(value) is dict:
                 event = value.get("event")
                 if type(event) is str and event in LOG_EVENTS:
-                    fold(channel, value, received_at)
+                    fold_log(event, value, received_at)
             else:
                 fold(channel, value, received_at)
-        if envelopes:
-            self._activity.touch(envelopes[-1].received_at)
-        self.backlog.extend(envelopes)
-        self.received.update([message[0] for message in messages])
+        channels = [message[0] for message in messages]
+        times = [message[2] for message in messages]
+        if times:
+            self._activity.touch(times[-1])
+        self.backlog.extend(times, channels, data, notes)
+        self.received.update(channels)
         if len(self.received) != self._channels:
             self._channels = len(self.received)
             self._quiet = {channel for channel in self.received if kind_of(channel) is Kind.LOGS}
@@ -156,16 +160,9 @@ class Hub:
 
     def _before_newest(self, count: int, channels: frozenset[str]) -> int:
         """Return the offset before the newest so many messages of publishers, on these channels, or on any if empty."""
-        backlog = self.backlog
         if count == 0:
-            return backlog.head
-        for entry in reversed(backlog.between(backlog.oldest, backlog.head)):
-            if type(entry) is Envelope:
-                channel = entry.channel
-                count -= channel in channels if channels else channel != RELAY_CHANNEL
-                if count == 0:
-                    return entry.offset - 1
-        return backlog.oldest - 1
+            return self.backlog.head
+        return self.backlog.offset_of_newest(count, channels=channels, but=RELAY_CHANNEL) - 1
 
     def _resume(self, cursor: Cursor) -> Start:
         before_oldest = self.backlog.oldest - 1

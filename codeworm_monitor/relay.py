@@ -37,6 +37,9 @@ from codeworm_monitor.statistics import RelayStatistics, prometheus_text
 
 __all__ = ["Relay", "RelayThread", "start_relay_in_thread"]
 
+PORTION = 4096
+"""Messages taken in at one time; however many came at once, readers get these before more enter the backlog."""
+
 log = logging.getLogger(__name__)
 
 
@@ -251,10 +254,13 @@ class Relay:
 
     async def _read(self, source: Source) -> None:
         """Take what happens upstream. Ends with the source; a recording has an end."""
+        fanout, portion = self._started.fanout, min(PORTION, max(1, self.settings.backlog // 2))
         async for happening in aiter(source):
             match happening:
                 case list():
-                    self.hub.receive(happening)
+                    for start in range(0, len(happening), portion):
+                        self.hub.receive(happening[start : start + portion])
+                        await fanout.let_catch_up()
                 case Connected(at=at):
                     self._on_connected(at)
                 case Disconnected():
@@ -443,8 +449,13 @@ def start_relay_in_thread(
             started.set_result(RelayThread(relay, loop, threading.current_thread()))
             loop.run_forever()
 
-    threading.Thread(target=run, name="codeworm_monitor:relay", daemon=True).start()
-    return started.result()
+    thread = threading.Thread(target=run, name="codeworm_monitor:relay", daemon=True)
+    thread.start()
+    try:
+        return started.result()
+    except BaseException:
+        thread.join(timeout=10)  # it is ending
+        raise
 
 
 async def _start(settings: RelaySettings | None, source: Source | None, options: dict[str, Any]) -> Relay:

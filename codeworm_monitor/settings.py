@@ -90,7 +90,7 @@ class RelaySettings:
 
     # Bounds
     history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
-    backlog: int = _setting(50_000, "Newest messages kept for readers that resume.")
+    backlog: int = _setting(200_000, "Newest messages kept for readers that resume.")
     backlog_bytes: int = _setting(64 * 2**20, "Most bytes the backlog may hold.")
     max_payload: int = _setting(
         512 * 2**10, "Largest payload relayed whole, in bytes; of a larger one the first 4 KiB, marked."
@@ -104,7 +104,7 @@ class RelaySettings:
     inbound_rate: float = _setting(
         50.0, "Messages a second taken from one reader, after a burst of twice as many; more wait in its socket."
     )
-    window: float = _setting(0.003, "Seconds in which messages after the first are joined into one write per reader.")
+    window: float = _setting(0.002, "Seconds in which messages after the first are joined into one write per reader.")
     send_timeout: float = _setting(10.0, "Seconds a reader may take nothing before it is cut.")
     heartbeat: float = _setting(15.0, "Seconds after which a v2 reader that was sent nothing is told the position.")
     drain: float = _setting(5.0, "Seconds that a shutdown may take.")

@@ -17,6 +17,10 @@ def gap(offset, *, at=0.0):
     return Gap(cause=GapCause.SOURCE_OUTAGE, started_at=at - 1, ended_at=at, offset=offset)
 
 
+def columns(entries):
+    return [list(column) for column in zip(*(entry[1:] for entry in entries), strict=True)] or [[], [], [], []]
+
+
 def fill(backlog, count, **options):
     for _ in range(count):
         backlog.append(envelope(backlog.head + 1, **options))
@@ -60,7 +64,7 @@ class BacklogAgainstAList(RuleBasedStateMachine):
     def append_a_batch(self, batch):
         entries = [envelope(offset, size=size, at=float(at)) for offset, (size, at) in enumerate(batch, self.head + 1)]
         self.head += len(batch)
-        self.backlog.extend(entries)
+        self.backlog.extend(*columns(entries))
         self.kept += [(entry, ENTRY_OVERHEAD + size) for entry, (size, _) in zip(entries, batch, strict=True)]
         self._trim()
 
@@ -132,7 +136,7 @@ def test_the_room_of_departed_entries_is_given_back():
     """The places of departed entries are swept out in bulk: never more of them than those kept, beyond a thousand."""
     backlog = Backlog(max_entries=10)
     fill(backlog, 20_000)
-    assert len(backlog._entries) <= 1024 + 2 * 10
+    assert len(backlog._data) <= 1024 + 2 * 10
     assert [entry.offset for entry in backlog.between(0, 30_000)] == list(range(19_991, 20_001))
     assert backlog.bytes == 10 * (2 + ENTRY_OVERHEAD)
 
@@ -140,7 +144,7 @@ def test_the_room_of_departed_entries_is_given_back():
 def test_a_departed_entry_is_freed_at_once():
     backlog = Backlog(max_entries=1)
     fill(backlog, 2, size=1000)
-    assert backlog._entries == [None, envelope(2, size=1000)]
+    assert backlog._data == [None, b"x" * 1000]
 
 
 def test_a_time_finds_the_first_entry_received_then_or_later():

@@ -112,6 +112,24 @@ async def test_an_interruption_of_the_source_is_a_gap_in_the_log() -> None:
     assert (statistics.outages, statistics.gaps) == (1, {"source_outage": 1})
 
 
+@pytest.mark.parametrize("backlog", [10_000, 1_000])
+async def test_a_flood_that_comes_at_once_does_not_lap_readers_that_keep_up(backlog: int) -> None:
+    source = MemorySource()
+    async with (
+        Relay(source=source, port=0, token=TOKEN, backlog=backlog) as relay,
+        v1_reader(relay.url, TOKEN, max_queue=None) as old,
+        v2_reader(relay.url, TOKEN, max_queue=None) as new,
+    ):
+        await new.subscribe()
+        count = 30_000  # some 3 MB: less than a socket holds, so that only the relay itself could lose any
+        for n in range(count):
+            source.publish(LOGS, b'{"n":%d}' % n)
+        await new.read_until(count)
+        assert (new.data, new.gaps) == ([{"n": n} for n in range(count)], [])
+        for n in range(count):
+            assert await old.recv(decode=False) == v1_text(LOGS, b'{"n":%d}' % n)
+
+
 async def test_the_end_of_a_source_is_told(tmp_path: Path) -> None:
     path = tmp_path / "short.jsonl"
     path.write_bytes(b'{"t":1.0,"channel":"codeworm:logs","payload":"{}"}\n')
