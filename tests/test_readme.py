@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def test_the_table_of_parts_names_every_module() -> None:
     package = ROOT / "codeworm_monitor"
     modules = {path.relative_to(package).with_suffix("").as_posix() for path in package.rglob("*.py")}
     assert {name for name in modules if not name.endswith("__init__")} == named
+
+
+def test_every_case_of_the_faults_is_tried_by_a_test_that_names_it() -> None:
+    table = README.partition("| cases | tried |")[2].partition("\n\n")[0]
+    promised: set[int] = set()
+    for first, last in re.findall(r"^\| (\d+)(?:–(\d+))? \|", table, re.MULTILINE):
+        promised |= set(range(int(first), int(last or first) + 1))
+    tried: set[int] = set()
+    for path in (ROOT / "tests" / "faults").glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef) and node.name.startswith("test_"):
+                numbers = re.findall(r"Case (\d+)", ast.get_docstring(node) or "")
+                assert numbers, f"{path.name}: {node.name} names no case"
+                tried |= set(map(int, numbers))
+    assert promised == tried
+    assert tried == set(range(1, 34)) - {29}  # faults of the archive, which there is not yet
 
 
 def test_names_that_the_examples_import_are_public() -> None:
