@@ -36,6 +36,8 @@ __all__ = ["Endpoint"]
 
 OPEN_TIMEOUT = 10.0
 """Seconds that a handshake, and a v2 reader's first `subscribe`, may take."""
+RESUBSCRIBE_PAUSE = 0.2
+"""Seconds that a changed subscription has to wait: each may mean another look through the backlog."""
 KEEPALIVE = 20.0
 """Seconds without a byte from a reader after which it is sent a ping; after twice as many it is taken for gone."""
 SWEEP = 1.0
@@ -357,6 +359,9 @@ class Endpoint:
                 case frames.Subscribe() as request:
                     if reader is not None:
                         self.fanout.remove(reader)
+                        await asyncio.sleep(RESUBSCRIBE_PAUSE)
+                        if connection.state is not State.OPEN:
+                            return
                     reader = self._subscribe(connection, request)
             await connection.drain()
 

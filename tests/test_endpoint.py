@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +23,7 @@ from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Cursor, Gap, GapCause, Mark
 from codeworm_monitor.errors import PortTakenError, RelayError
 from codeworm_monitor.filters import Filter
-from codeworm_monitor.frames import ErrorFrame, Pong, Position, encode_from_client
+from codeworm_monitor.frames import ErrorFrame, Pong, Position, Subscribe, encode_from_client
 from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.sources import Message
@@ -421,6 +422,21 @@ class TestIsolation:
                 await writer.wait_closed()
             relay.publish(b"1")
             await reader.read_until(1)  # this one's library answered the pings
+
+    async def test_a_changed_subscription_waits_a_moment_and_a_reader_that_leaves_meanwhile_leaves_nothing(
+        self,
+    ) -> None:
+        async with served() as relay, v2_reader(relay.url) as reader:
+            await reader.subscribe()
+            relay.publish(b"1")
+            await reader.read_until(1)
+            began = time.monotonic()
+            await reader.subscribe(tail=1)
+            assert time.monotonic() - began >= endpoint_module.RESUBSCRIBE_PAUSE
+            async with v2_reader(relay.url) as other:
+                await other.subscribe()
+                await other.connection.send(encode_from_client(Subscribe()), text=True)
+            await eventually(lambda: relay.endpoint.readers == len(relay.endpoint.fanout.readers) == 1)
 
     async def test_a_slow_reader_is_told_what_it_missed_and_moved_on(self) -> None:
         payload = orjson.dumps({"pad": "x" * 50_000})
