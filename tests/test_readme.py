@@ -56,7 +56,7 @@ def test_the_table_of_parts_names_every_module() -> None:
 def test_every_case_of_the_faults_is_tried_by_a_test_that_names_it() -> None:
     table = README.partition("| cases | tried |")[2].partition("\n\n")[0]
     promised: set[int] = set()
-    for first, last in re.findall(r"^\| (\d+)(?:–(\d+))? \|", table, re.MULTILINE):
+    for first, last in re.findall(r"^\| (\d+)(?:\u2013(\d+))? \|", table, re.MULTILINE):
         promised |= set(range(int(first), int(last or first) + 1))
     tried: set[int] = set()
     for path in (ROOT / "tests" / "faults").glob("test_*.py"):
