@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from codeworm_monitor.conditions import Conditions
-from codeworm_monitor.errors import ConnectError
+from codeworm_monitor.errors import ConnectError, MonitorError
 from codeworm_monitor.records import AnyRecord
 
 __all__ = ["LIMIT", "Arrival", "Callback", "Dispatcher", "Handle", "Inbox"]
@@ -122,6 +122,12 @@ class Handle:
             if self.failures == 1:
                 log.exception("the callback %r failed; further failures of it are only counted", self._callback)
 
+    def fail(self, error: Exception) -> None:
+        """Take note that records for it could not be had."""
+        self.failures += 1
+        self.last_error = error
+        log.warning("the callback %r gets no more: %s", self._callback, error)
+
     def __repr__(self) -> str:
         return f"<Handle {'on' if self.is_on else 'off'}: {self.calls} calls, {self.failures} failures>"
 
@@ -184,7 +190,10 @@ class Dispatcher:
                     return
                 handle, records, count = self._jobs.popleft()
                 self._waiting -= count
-            for record in records:
-                if self._is_closed:
-                    return
-                handle.call(record)
+            try:
+                for record in records:
+                    if self._is_closed:
+                        return
+                    handle.call(record)
+            except MonitorError as error:  # a recording that cannot be read any more
+                handle.fail(error)

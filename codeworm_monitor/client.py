@@ -68,7 +68,8 @@ class Lost:
         reason: Why, one line for a person.
         url: Where there was one, or the last place tried; None if no relay is known.
         was_connected: Whether there was a connection until now.
-        is_refusal: The relay answered and refused the token.
+        is_refusal: The relay answered and refused.
+        wants_token: It wants a token, or another one.
         retry_in: Seconds until the next attempt.
     """
 
@@ -76,6 +77,7 @@ class Lost:
     url: str | None
     was_connected: bool = False
     is_refusal: bool = False
+    wants_token: bool = False
     retry_in: float = 0.0
 
 
@@ -204,7 +206,12 @@ class RelayClient:
                 is_refusal = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
                 said = bytes(error.response.body or b"")[:200].decode(errors="replace").strip()
                 problem = f"it answered {status}{f': {said}' if said else ''}"
-                failed = Lost(reason=problem, url=address.url, is_refusal=is_refusal)
+                failed = Lost(
+                    reason=problem,
+                    url=address.url,
+                    is_refusal=is_refusal,
+                    wants_token=status == HTTPStatus.UNAUTHORIZED,
+                )
             except (
                 OSError,
                 InvalidHandshake,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable
@@ -32,6 +33,7 @@ _COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
 }
 _NOT_CHOSEN = frozenset({"extra", "by_repo"})  # JSON texts: `text` searches them
+_AROUND = frozenset({"epoch", "channel", "mark"})  # not the message's own words: `text` passes them by
 
 
 class Conditions:
@@ -41,9 +43,9 @@ class Conditions:
         layout: Columns of the rows.
         now: Unix seconds that "15min" counts back from; None where times are not to be asked for.
         given: `level`: ">=warning" (also >, <=, <, ==, !=), "error", or a list of levels; rows without a known level
-            fulfil only `!=`. Any column of text or category: the value, or a list of values. `text`: a string that
-            some text or category of the row contains, letter case aside (of `extra`, its JSON text). `since` and
-            `until`: times of `received_at`, the first included, the second not.
+            fulfil only `!=`. Any column of text or category: the value, or a list of values; rows that say nothing of
+            it are not meant. `text`: a string that some text of the message contains, letter case aside (of `extra`,
+            its JSON text). `since` and `until`: times of `received_at`, the first included, the second not.
 
     Raises:
         TypeError: A keyword is none of these, or a value has the wrong type.
@@ -53,8 +55,9 @@ class Conditions:
     def __init__(self, layout: Layout, *, now: Callable[[], float] | None = None, **given: Any) -> None:
         self._given = {name: value for name, value in given.items() if value is not None}
         names = [column.name for column in layout.columns]
-        self._searched = [column.name for column in layout.columns if column.type in (LABEL, TEXT)]
-        choices = [name for name in self._searched if name not in _NOT_CHOSEN]
+        worded = [column.name for column in layout.columns if column.type in (LABEL, TEXT)]
+        self._searched = [name for name in worded if name not in _AROUND]
+        choices = [name for name in worded if name not in _NOT_CHOSEN]
         times = ["since", "until"] if now is not None and "received_at" in names else []
         allowed = [*choices, "text", *times]
         for name in given:
@@ -197,7 +200,8 @@ def _level_test(value: object) -> Callable[[str | None], bool]:
     sign, name = match.groups()
     name, wanted = name.lower(), level_rank(name)
     if wanted is None:
-        if sign in ("", "==", "!="):  # a level of another program's
+        if sign in ("", "==", "!=") and not difflib.get_close_matches(name, LEVELS, cutoff=0.75):
+            # A level of another program's.
             return (lambda level: level != name) if sign == "!=" else (lambda level: level == name)
         raise ValueError(f"level is one of {', '.join(LEVELS)}; not {name!r}")
     compare = _COMPARISONS[sign or "=="]
@@ -219,7 +223,8 @@ def _choice_test(name: str, value: object) -> Callable[[str | None], bool]:
     if not all(isinstance(item, str) for item in chosen):
         raise TypeError(f"{name} is a string or a list of strings")
     if name == "level":
-        chosen = frozenset(item.lower() for item in chosen)
+        tests = [_level_test(item) for item in chosen]
+        return lambda level: any(test(level) for test in tests)
     return chosen.__contains__
 
 

@@ -121,7 +121,8 @@ class EmbeddedServer:
     def __init__(
         self, *, preferred_port: int = 6379, max_memory: int = 256 * 2**20, start_within: float = 10.0
     ) -> None:
-        self._preferred_port = preferred_port
+        self._wanted_port = preferred_port
+        self._has_started = False
         self._max_memory = max_memory
         self._start_within = start_within
         self._process: asyncio.subprocess.Process | None = None
@@ -171,12 +172,14 @@ class EmbeddedServer:
         program = await asyncio.to_thread(find_server)
         try:
             async with asyncio.timeout(self._start_within):
-                port = await asyncio.to_thread(_free_port, self._port or self._preferred_port)
+                port = await asyncio.to_thread(_free_port, self._wanted_port)
                 for _ in range(_PORTS_TRIED):
                     await self.aclose()
                     await self._launch(program, port)
                     if await self._answers(port):
                         self._port = port
+                        if not self._has_started:  # from now on this is its place, wherever it may have to be meanwhile
+                            self._has_started, self._wanted_port = True, port
                         return self
                     log = await self.log_tail()
                     if "already in use" not in log and "Failed listening" not in log:

@@ -9,7 +9,7 @@ import functools
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import cast
 from urllib.parse import urlsplit
@@ -100,7 +100,7 @@ class Endpoint:
         self.refused = 0
         """Requests refused by the rules or at the bound of readers."""
         self.evicted = 0
-        """Readers cut because they took nothing for `send_timeout` seconds, or flooded the relay."""
+        """Readers cut because they took nothing for `send_timeout` seconds, answered no ping, or flooded the relay."""
         self.fanout = Fanout(hub, window=window, heartbeat=heartbeat)
         self._send_timeout = send_timeout
         self._rules = rules
@@ -122,6 +122,7 @@ class Endpoint:
         self._note = note
         self._history_frame: tuple[int, bytes | None] = (-1, None)
         self._server: Server | None = None
+        self._everyone: set[ReaderConnection] = set()  # from the first byte to the last
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -149,7 +150,8 @@ class Endpoint:
                 host,
                 port,
                 create_connection=cast(
-                    "type[ServerConnection]", functools.partial(ReaderConnection, admission=self.admission)
+                    "type[ServerConnection]",
+                    functools.partial(ReaderConnection, admission=self.admission, everyone=self._everyone),
                 ),
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
@@ -161,6 +163,7 @@ class Endpoint:
                 max_size=self._max_inbound,
                 logger=_quiet_logger(),
                 ssl=tls,
+                ssl_handshake_timeout=None if tls is None else OPEN_TIMEOUT,
                 backlog=1024,
             )
         except OSError as error:
@@ -181,24 +184,22 @@ class Endpoint:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         self.fanout.close()
-        # A stalled reader would hold its close for ever: it has had its chance.
-        for connection in list(server.all_connections):
-            if connection.paused:
+        # A stalled reader, or one that never finishes its handshake, would hold the close for ever.
+        for connection in list(self._everyone):
+            if connection.paused or connection.is_in_handshake:
                 connection.transport.abort()
         server.close(code=1012, reason="the relay restarts: come back in 1 to 5 s")
         try:
             async with asyncio.timeout(within):
                 await server.wait_closed()
         except TimeoutError:
-            for connection in list(server.all_connections):
+            for connection in list(self._everyone):
                 connection.transport.abort()
-            for task in list(server.handler_tasks):  # handshakes under way
-                task.cancel()
-            await server.wait_closed()
-
-    def _connections(self) -> Iterator[ReaderConnection]:
-        if self._server is not None:
-            yield from cast("set[ReaderConnection]", self._server.all_connections)
+            if abort_clients := getattr(server.server, "abort_clients", None):  # from 3.13 on: TLS under way, too
+                abort_clients()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await server.wait_closed()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -208,14 +209,20 @@ class Endpoint:
             due = loop.time() + SWEEP
             await asyncio.sleep(SWEEP)
             self.loop_lag = max(0.0, loop.time() - due)
-            self.fanout.tell_positions()
-            for connection in list(self._connections()):
-                if not connection.keep_alive(KEEPALIVE):
-                    connection.transport.abort()
-                elif connection.is_flooding:
-                    self._evict(connection, "sent more at once than is kept for a reader")
-                elif connection.is_stalled(self._send_timeout):
-                    self._evict(connection, "takes nothing")
+            try:
+                self.fanout.tell_positions()
+                self._judge_readers()
+            except Exception:  # without it, none would be judged again
+                log.exception("the look at readers failed")
+
+    def _judge_readers(self) -> None:
+        for connection in list(self._everyone):
+            if not connection.keep_alive(KEEPALIVE):
+                self._evict(connection, "does not answer")
+            elif connection.is_flooding:
+                self._evict(connection, "sent more at once than is kept for a reader")
+            elif connection.is_stalled(self._send_timeout):
+                self._evict(connection, "takes nothing")
 
     def _evict(self, connection: ReaderConnection, why: str) -> None:
         self.evicted += 1
@@ -272,8 +279,8 @@ class Endpoint:
                 await self._speak_v2(connection)
             else:
                 await self._speak_v1(connection)
-        except (ConnectionClosed, ConnectionError):
-            pass  # how every conversation ends; a reset is told to those who wait for its buffer to drain
+        except (ConnectionClosed, OSError):
+            pass  # how every conversation ends; what broke it is told to those who wait for its buffer to drain
         except FrameError as error:
             _send(connection, frames.encode_v2(frames.ErrorFrame(str(error))))
             with contextlib.suppress(ConnectionClosed):
@@ -345,9 +352,10 @@ class Endpoint:
         await connection.drain()
         messages = self._metered(connection)
         reader: Reader | None = None
+        opened_at = asyncio.get_running_loop().time()
         while True:
             try:
-                async with asyncio.timeout(OPEN_TIMEOUT if reader is None else None):
+                async with asyncio.timeout_at(opened_at + OPEN_TIMEOUT if reader is None else None):
                     message = await anext(messages, None)
             except TimeoutError:
                 raise FrameError(f"no subscribe came within {OPEN_TIMEOUT:.0f} s") from None
@@ -358,10 +366,10 @@ class Endpoint:
                     _send(connection, frames.encode_v2(frames.Pong(time.time())))
                 case frames.Subscribe() as request:
                     if reader is not None:
-                        self.fanout.remove(reader)
                         await asyncio.sleep(RESUBSCRIBE_PAUSE)
                         if connection.state is not State.OPEN:
                             return
+                        self.fanout.remove(reader)
                     reader = self._subscribe(connection, request)
             await connection.drain()
 
@@ -376,8 +384,7 @@ class Endpoint:
 
 
 def _send(connection: ReaderConnection, text: bytes) -> None:
-    if connection.state is State.OPEN:
-        connection.transport.write(frames.text_frame(text))
+    connection.send_frame(frames.text_frame(text))
 
 
 def _within(text: str, size: int) -> str:

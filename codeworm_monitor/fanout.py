@@ -60,13 +60,17 @@ class ReaderConnection(ServerConnection):
     is_flooding = False
     """Whether it sent more at once than is kept for it."""
     _heard_at = 0.0
+    _is_asked = False
     _paused_at = 0.0
     _waiting = -1
     _is_in_handshake = False
 
-    def __init__(self, *args: Any, admission: Admission, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, admission: Admission, everyone: set[ReaderConnection] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._admission = admission
+        self._everyone: set[ReaderConnection] = set() if everyone is None else everyone
 
     @property
     def address(self) -> str:
@@ -78,9 +82,15 @@ class ReaderConnection(ServerConnection):
         """Called by the transport when the connection was accepted."""
         super().connection_made(transport)
         self._heard_at = self.loop.time()
+        self._everyone.add(self)
         self._is_in_handshake = True
         if not self._admission.begin():
             self.transport.abort()
+
+    @property
+    def is_in_handshake(self) -> bool:
+        """Whether it is not yet known who this is."""
+        return self._is_in_handshake
 
     def end_handshake(self) -> None:
         """Count the handshake as over; called once it is, or the connection is lost, whichever comes first."""
@@ -96,18 +106,32 @@ class ReaderConnection(ServerConnection):
     def resume_writing(self) -> None:
         """Called by the transport when its buffer has drained."""
         super().resume_writing()
-        if self.reader is not None and self.reader.lane.catch_up(self.reader):
-            self.reader.lane.fanout.flush_soon()
+        self._heard_at = self.loop.time()  # it took something, and while it was paused it was not asked
+        if self.reader is not None:
+            self.reader.lane.part(self.reader)
+            if self.reader.lane.catch_up(self.reader):
+                self.reader.lane.fanout.flush_soon()
 
     def send_data(self) -> None:
         """Called by the library when it has written: a pong, a ping, or a close frame, after which nothing may come."""
         super().send_data()
+        self._part()
+
+    def send_frame(self, frame: bytes) -> None:
+        """Write a frame that is ready; to a connection that is not open, nothing."""
+        if self.state is State.OPEN:
+            self.transport.write(frame)
+            self._part()
+
+    def _part(self) -> None:
+        # What waits in the transport must not be overtaken by what is written past it.
         if self.reader is not None and not self.reader.is_clear:
             self.reader.lane.part(self.reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport just before it closes the socket, whose descriptor may then be another's."""
         self.end_handshake()
+        self._everyone.discard(self)
         if self.reader is not None:
             self.reader.lane.fanout.remove(self.reader)
         super().connection_lost(exc)
@@ -115,6 +139,7 @@ class ReaderConnection(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Called by the transport with what came."""
         self._heard_at = self.loop.time()
+        self._is_asked = False
         super().data_received(data)
         if self._is_in_handshake and self.protocol.eof_sent and self.response is None:
             self.transport.abort()  # nonsense behind a request: the library would trip over its own end when it answers
@@ -124,13 +149,17 @@ class ReaderConnection(ServerConnection):
         )
 
     def keep_alive(self, interval: float) -> bool:
-        """Send a ping if nothing was heard for `interval` seconds; return whether it may live still. Ask now and then."""
+        """Send a ping if nothing was heard for `interval` seconds; return whether it may live still. Ask now and then.
+
+        Of a reader that has yet to take what was written `is_stalled` tells more.
+        """
+        if self.paused or self.state is not State.OPEN:
+            return True
         silence = self.loop.time() - self._heard_at
-        if silence >= 2 * interval:
-            return False
-        if silence >= interval and self.state is State.OPEN and not self.paused:
-            self.transport.write(PING)
-        return True
+        if silence >= interval and not self._is_asked:
+            self._is_asked = True
+            self.send_frame(PING)
+        return silence < 2 * interval
 
     def is_stalled(self, timeout: float) -> bool:
         """Tell whether the other end took nothing for `timeout` seconds, or let far too much wait; ask now and then."""
@@ -198,6 +227,34 @@ class Reader:
             self.connection.transport.write(frames)
 
 
+Chunk = tuple[bytes, int, int]
+"""Frames, the offset up to which entries were looked at, and the newest one that the frames themselves tell."""
+
+
+class _Chunks:
+    """The chunks last made, for readers that want the same: so many at most, and so many bytes."""
+
+    MOST, MOST_BYTES = 64, 16 * 2**20
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Lane, int], Chunk] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: tuple[Lane, int]) -> Chunk | None:
+        return self._kept.get(key)
+
+    def put(self, key: tuple[Lane, int], chunk: Chunk) -> None:
+        self._kept[key] = chunk
+        self._bytes += len(chunk[0])
+        while len(self._kept) > self.MOST or (self._bytes > self.MOST_BYTES and len(self._kept) > 1):
+            _, (frames, _, _) = self._kept.popitem(last=False)
+            self._bytes -= len(frames)
+
+    def drop(self, lane: Lane) -> None:
+        for key in [key for key in self._kept if key[0] is lane]:
+            self._bytes -= len(self._kept.pop(key)[0])
+
+
 class Lane:
     """Readers that speak the same protocol under the same filter, and the bytes they share.
 
@@ -211,8 +268,6 @@ class Lane:
         wanted: Their filter.
     """
 
-    KEPT = 8
-
     def __init__(self, fanout: Fanout, *, is_v2: bool, wanted: Filter) -> None:
         self.fanout = fanout
         self.is_v2 = is_v2
@@ -221,7 +276,6 @@ class Lane:
         self.sent_at = fanout.now()
         self._together: dict[int, Reader] = {}
         self._apart: dict[Reader, None] = {}  # an ordered set
-        self._chunks: OrderedDict[int, tuple[bytes, int, int]] = OrderedDict()
 
     def __iter__(self) -> Iterator[Reader]:
         return iter([*self._together.values(), *self._apart])
@@ -335,26 +389,22 @@ class Lane:
                 if reader.offset == self.fanout.hub.head:
                     self._join(reader)
 
-    def chunk(self, offset: int) -> tuple[bytes, int, int]:
-        """Return frames for the entries after `offset`, of one `CHUNK` at most.
-
-        Also the offset up to which entries were looked at, and the newest one that the frames themselves tell.
-        """
-        try:
-            return self._chunks[offset]
-        except KeyError:
-            pass
-        chunk = self._chunks[offset] = self._chunk_v2(offset) if self.is_v2 else self._chunk_v1(offset)
-        if len(self._chunks) > self.KEPT:
-            self._chunks.popitem(last=False)
+    def chunk(self, offset: int) -> Chunk:
+        """Return what is written for the entries after `offset`, of one `CHUNK` at most."""
+        chunks = self.fanout.chunks
+        chunk = chunks.get((self, offset))
+        if chunk is None:
+            chunk = self._chunk_v2(offset) if self.is_v2 else self._chunk_v1(offset)
+            if len(self) > 1:
+                chunks.put((self, offset), chunk)
         return chunk
 
-    def _chunk_v1(self, offset: int) -> tuple[bytes, int, int]:
+    def _chunk_v1(self, offset: int) -> Chunk:
         channels, data = self.fanout.hub.backlog.span_columns(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
         reached = offset + len(channels)
         return encode_v1_frames(channels, data, but=NOT_IN_V1), reached, reached
 
-    def _chunk_v2(self, offset: int) -> tuple[bytes, int, int]:
+    def _chunk_v2(self, offset: int) -> Chunk:
         entries = self.fanout.hub.backlog.span(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
         reached = told = offset + len(entries)
         if self.wanted != EVERYTHING:
@@ -394,6 +444,8 @@ class Fanout:
         self.now = self._loop.time
         """The clock for all but times that are told."""
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
+        self.chunks = _Chunks()
+        """Bytes that lanes share among their readers."""
         self._flushed_at = -1.0
         self._is_behind = False
         self._eager = min(EAGER, max(1, hub.backlog.max_entries // 4))  # before a small backlog has lost them
@@ -440,6 +492,7 @@ class Fanout:
         lane.remove(reader)
         if not len(lane) and self._lanes.get((lane.is_v2, lane.wanted)) is lane:
             del self._lanes[lane.is_v2, lane.wanted]
+            self.chunks.drop(lane)
 
     def close(self) -> None:
         """Stop; readers keep what they were sent."""

@@ -22,7 +22,7 @@ the log. Times are Unix seconds; a cursor is the text `epoch:offset` (`envelope.
 | server | `pong` | `time` |
 | server | `error` | `message`; the server then closes |
 
-Close codes say whether to come back, as those of centrifuge do: below 4500 yes (1012, the relay restarts; 4000, slow),
+Close codes say whether to come back, as those of centrifuge do: below 4500 yes (1012, the relay restarts),
 from 4500 no (4500, a frame broke the protocol).
 """
 
@@ -42,7 +42,6 @@ from codeworm_monitor.filters import Filter
 
 __all__ = [
     "CLOSE_PROTOCOL",
-    "CLOSE_SLOW",
     "MAX_TAIL",
     "SUBPROTOCOL",
     "V1_PONG",
@@ -68,7 +67,6 @@ __all__ = [
 SUBPROTOCOL = "codeworm.v2"
 HISTORY_CHANNEL = "codeworm:history"
 V1_PONG = b'{"type":"pong"}'
-CLOSE_SLOW = 4000
 CLOSE_PROTOCOL = 4500
 MAX_TAIL = 1_000_000
 
@@ -158,7 +156,8 @@ class Hello:
         head: Newest offset given.
         channels: Channels relayed.
         snapshot: The state now, as `activity.Snapshot.as_dict` gives it.
-        limits: Bounds in force, by name: `max_frame_bytes`, `heartbeat_seconds`.
+        limits: Bounds in force, by name: `max_frame_bytes`, `messages_per_second`,
+            `heartbeat_seconds`, `batch_bytes`.
         time: The relay's clock, Unix seconds.
     """
 

@@ -72,7 +72,7 @@ class Hub:
         self._max_payload = max_payload
         self._activity = Activity()
         # Of the channels seen so far, those of log lines: most of these change nothing in the state.
-        self._quiet: set[str] = set()
+        self._quiet: set[str] = {RELAY_CHANNEL}
         self._channels = 0
         self._listeners: list[Callable[[], None]] = []
 
@@ -128,13 +128,13 @@ class Hub:
                 fold(channel, value, received_at)
         channels = [message[0] for message in messages]
         times = [message[2] for message in messages]
-        if times:
+        if channels and channels[-1] != RELAY_CHANNEL:  # its own journal is no sign of life of the publisher
             self._activity.touch(times[-1])
         self.backlog.extend(times, channels, data, notes)
         self.received.update(channels)
         if len(self.received) != self._channels:
             self._channels = len(self.received)
-            self._quiet = {channel for channel in self.received if kind_of(channel) is Kind.LOGS}
+            self._quiet = {one for one in self.received if kind_of(one) is Kind.LOGS} | {RELAY_CHANNEL}
         self._tell()
 
     def report(self, gap: Gap) -> None:
@@ -154,7 +154,8 @@ class Hub:
         if request.time is not None:
             offset = backlog.offset_at(request.time) - 1
             if offset == before_oldest > 0:  # what came at that time may have left the backlog
-                return Start(offset, gap=self._missed(GapCause.TRIMMED, request.time, 1, before_oldest))
+                gap = self._missed(GapCause.TRIMMED, request.time, None, before_oldest)
+                return Start(offset, gap=gap)
             return Start(offset)
         return Start(backlog.head)
 
@@ -190,7 +191,8 @@ class Hub:
             return None
         return self._missed(GapCause.SLOW_READER, sent_at, offset + 1, before_oldest)
 
-    def _missed(self, cause: GapCause, started_at: float, first: int, last: int) -> Gap:
+    def _missed(self, cause: GapCause, started_at: float, first: int | None, last: int) -> Gap:
+        """Return the gap up to an offset; `first` is None where nobody can tell how many are missing."""
         self.gaps[cause] += 1
         ended_at = _time_of(next(iter(self.backlog.between(last + 1, last + 1)), None)) or time.time()
         return Gap(
@@ -198,8 +200,8 @@ class Hub:
             started_at=min(started_at, ended_at),
             ended_at=ended_at,
             first_offset=first,
-            last_offset=last,
-            detail=f"{last - first + 1} messages had left the relay's memory",
+            last_offset=None if first is None else last,
+            detail=f"{'what came before' if first is None else f'{last - first + 1} messages'} had left the relay's memory",
         )
 
     def subscribe(self, request: Subscribe | None = None) -> Subscriber:

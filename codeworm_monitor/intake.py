@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from codeworm_monitor.activity import Activity, Snapshot
 from codeworm_monitor.arrivals import Arrival, Dispatcher
-from codeworm_monitor.envelope import Envelope, Gap
+from codeworm_monitor.envelope import Envelope, Gap, GapCause
+from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.records import Kind, kind_of, parse_record
 from codeworm_monitor.rows import Row, RowReader
 from codeworm_monitor.streams import Stream
@@ -18,6 +20,8 @@ from codeworm_monitor.tables import gap_table
 __all__ = ["Intake"]
 
 RATE_SECONDS = 10
+
+_SINCE_WE_LEFT = frozenset({GapCause.RELAY_RESTART, GapCause.TRIMMED})
 
 
 class Intake:
@@ -38,6 +42,7 @@ class Intake:
         gap_count: Gaps taken.
         lag: Seconds from the relay's reading of the newest live message until it was taken; None before the first.
         clock_ahead: The relay's clock less this machine's, seconds.
+        lost_at: When the last connection ended, Unix seconds by the relay's clock; None: none has.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class Intake:
         self.by_kind = {kind: self._new_stream(kind) for kind in Kind}
         self.others: dict[str, Stream] = {}
         self.gaps = gap_table(now=self._now)
+        self.lost_at: float | None = None
         self._reader = RowReader()
+        self._journal_reader = RowReader()  # the relay's own lines tell nothing of the publisher's clock
         self._activity = Activity(clock=self._reader.clock)
         self._live_from = 0  # what has a larger offset is not in the snapshot yet
         self._by_second: deque[tuple[int, int]] = deque(maxlen=RATE_SECONDS + 2)
@@ -101,8 +108,11 @@ class Intake:
         # By channel: whether records are wanted, and where rows and records go.
         places: dict[str, tuple[bool, list[Row], list[Arrival]]] = {}
         count, live_at = 0, None
-        for count, (envelope, payload) in enumerate(messages, 1):  # noqa: B007  # the count outlives the loop
+        for envelope, payload in messages:
             channel = envelope.channel
+            is_journal = channel == RELAY_CHANNEL
+            reader = self._journal_reader if is_journal else self._reader
+            count += not is_journal
             place = places.get(channel)
             if place is None:
                 stream = self.stream(channel)
@@ -110,10 +120,10 @@ class Intake:
             is_heard, rows, arrivals = place
             record = None
             if is_heard:
-                record = parse_record(channel, payload, envelope.received_at, self._reader.clock)
+                record = parse_record(channel, payload, envelope.received_at, reader.clock)
                 arrivals.append(Arrival(record, channel, epoch, None if envelope.mark is None else str(envelope.mark)))
-            rows.append(self._reader.read(epoch, envelope, payload, record))
-            if envelope.offset > self._live_from:
+            rows.append(reader.read(epoch, envelope, payload, record))
+            if envelope.offset > self._live_from and not is_journal:
                 self._activity.fold(channel, payload, envelope.received_at)
                 live_at = envelope.received_at
         for stream, (rows, arrivals) in groups.items():
@@ -126,6 +136,8 @@ class Intake:
 
     def take_gap(self, epoch: str, gap: Gap) -> None:
         """Take a gap."""
+        if gap.cause in _SINCE_WE_LEFT and self.lost_at is not None:  # the relay cannot know when this reader left
+            gap = replace(gap, started_at=min(self.lost_at, gap.ended_at))
         self.gaps.append([(epoch, gap)])
         self.gap_count += 1
 

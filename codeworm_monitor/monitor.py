@@ -61,7 +61,7 @@ class Monitor:
         self.name = name
         self.capacity = capacity
         self.target = target
-        self._path = path
+        self._path = None if path is None else Path(path).absolute()  # read again for callbacks, wherever we are then
         self._dispatcher = Dispatcher(f"codeworm_monitor:{name}:callbacks")
         replay = None if path is None else self._replay
         self._intake = Intake(self._dispatcher, capacity=capacity, is_live=path is None, replay=replay)
@@ -86,6 +86,7 @@ class Monitor:
         self._running = threading.Event()
         self._settled = threading.Event()  # the backlog is here, or it is known why it will not come
         self._closing = threading.Lock()
+        self._entering = threading.Lock()
 
     # What it tells
 
@@ -212,7 +213,7 @@ class Monitor:
         """
         self._settled.wait(wait)
         if not self._connections or self.is_closed:
-            raise self._failure or RelayNotFoundError(f"no relay has answered within {wait:g} s: {HOW_TO_START}")
+            raise self._failure or RelayNotFoundError(f"no relay has answered within {wait:g} s: {_what_to_do()}")
 
     # Receiving: the thread of the network
 
@@ -270,6 +271,8 @@ class Monitor:
         self._enter(State.CONNECTED)
 
     def _on_lost(self, lost: Lost) -> None:
+        if self._greeting is not None:
+            self._intake.lost_at = self._intake.relay_time()
         self._greeting = None
         self._url = lost.url or self._url
         self._last_error = f"{lost.url}: {lost.reason}" if lost.url else lost.reason
@@ -284,8 +287,9 @@ class Monitor:
         self._enter(State.RECONNECTING if self._connections else State.CONNECTING)
 
     def _enter(self, state: State) -> None:
-        if self._state is not state and self._state is not State.CLOSED:
-            self._state, self._since = state, datetime.now(UTC)
+        with self._entering:  # of two threads; what is closed stays so
+            if self._state is not state and self._state is not State.CLOSED:
+                self._state, self._since = state, datetime.now(UTC)
 
     def _fail(self, error: ConnectError) -> None:
         self._failure, self._last_error = error, str(error)
@@ -308,6 +312,17 @@ class Monitor:
     def _replay(self, stream: Stream) -> Iterator[Arrival]:
         assert self._path is not None
         return (one for one in recorded_arrivals(self._path) if self._intake.stream(one.channel) is stream)
+
+
+def _what_to_do() -> str:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return HOW_TO_START
+    return (
+        f"{HOW_TO_START}. A relay in this event loop cannot answer while `connect` waits for it: give it a thread "
+        "(`start_relay_in_thread`), or wait elsewhere (`await asyncio.to_thread(connect)`)"
+    )
 
 
 def connect(

@@ -10,6 +10,8 @@ import ssl
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -30,15 +32,15 @@ from codeworm_monitor.errors import EmbeddedServerError, RelayError, SettingErro
 from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import Journal
-from codeworm_monitor.settings import RelaySettings
-from codeworm_monitor.sources import Connected, Disconnected, Probe, Source
+from codeworm_monitor.settings import RelaySettings, redacted
+from codeworm_monitor.sources import Connected, Disconnected, Message, Probe, Source
 from codeworm_monitor.sources.redis import RedisSource
 from codeworm_monitor.statistics import RelayStatistics, prometheus_text
 
 __all__ = ["Relay", "RelayThread", "start_relay_in_thread"]
 
 PORTION = 4096
-"""Messages taken in at one time; however many came at once, readers get these before more enter the backlog."""
+"""Messages taken in at one time, at most; however many came at once, readers get these before more enter the backlog."""
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,8 @@ class Relay:
     def url(self) -> str:
         """WebSocket URL for readers on this machine; without the token."""
         host = self.settings.host
+        if self.settings.tls_cert is not None and self.settings.allowed_host:
+            host = self.settings.allowed_host[0]  # what its certificate is for, most likely
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         scheme = "ws" if self.settings.tls_cert is None else "wss"
         return f"{scheme}://{host}:{self.port}{self.settings.path}"
@@ -164,7 +168,9 @@ class Relay:
             await endpoint.start(settings.host, settings.port, tls=tls)  # first: a taken port should start nothing else
             source = self._source = self._source or await self._find_redis()
             self.upstream = source.name
-            self._announcement = await asyncio.to_thread(discovery.announce, self.port, url=self.url, token=self.token)
+            self._announcement = await asyncio.to_thread(
+                discovery.announce, self.port, url=self.url, token=self.token, version=__version__
+            )
         except BaseException:
             await self.aclose()
             raise
@@ -253,19 +259,37 @@ class Relay:
                 await asyncio.sleep(pause)
 
     async def _read(self, source: Source) -> None:
-        """Take what happens upstream. Ends with the source; a recording has an end."""
-        fanout, portion = self._started.fanout, min(PORTION, max(1, self.settings.backlog // 2))
-        async for happening in aiter(source):
-            match happening:
-                case list():
-                    for start in range(0, len(happening), portion):
-                        self.hub.receive(happening[start : start + portion])
-                        await fanout.let_catch_up()
-                case Connected(at=at):
-                    self._on_connected(at)
-                case Disconnected():
-                    self._on_disconnected(happening)
-        self._on_disconnected(Disconnected(time.time(), "the source has ended"), logging.INFO)
+        """Take what happens upstream. Ends with the source; a recording has an end.
+
+        A source tells its troubles itself. What it raises all the same is a mistake, of it or of ours: the relay is deaf
+        then and says so; Redis is asked anew, as nothing is lost by it.
+        """
+        for pause in delays(longest=30.0):
+            try:
+                await self._take_all(source)
+            except Exception as error:  # whatever it is, the relay must not stay deaf in silence
+                problem = f"reading failed on {type(error).__name__}: {redacted(str(error))[:300]}"
+                self._on_disconnected(Disconnected(time.time(), problem), logging.ERROR)
+                if not isinstance(source, RedisSource):
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                self._on_disconnected(Disconnected(time.time(), "the source has ended"), logging.INFO)
+                return
+
+    async def _take_all(self, source: Source) -> None:
+        fanout, settings = self._started.fanout, self.settings
+        async with aclosing(aiter(source)) as happenings:
+            async for happening in happenings:
+                match happening:
+                    case list():
+                        for portion in _portions(happening, max(1, settings.backlog // 2), settings.backlog_bytes // 4):
+                            self.hub.receive(portion)
+                            await fanout.let_catch_up()
+                    case Connected(at=at):
+                        self._on_connected(at)
+                    case Disconnected():
+                        self._on_disconnected(happening)
 
     def _on_connected(self, at: float) -> None:
         if self._lost is not None:
@@ -363,6 +387,17 @@ class Relay:
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:
                 return None
+
+
+def _portions(messages: list[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:
+    """Yield messages in portions of `PORTION` or `most` messages and about `most_bytes`, of one at least."""
+    most = min(PORTION, most)
+    for start in range(0, len(messages), most):
+        portion = messages[start : start + most]
+        if sum([len(message[1]) for message in portion]) > most_bytes and len(portion) > 1:
+            yield from _portions(portion, (len(portion) + 1) // 2, most_bytes)
+        else:
+            yield portion
 
 
 def _tls_context(certificate: str | None, key: str | None) -> ssl.SSLContext | None:

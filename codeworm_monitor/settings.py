@@ -186,12 +186,13 @@ def setting_fields() -> Iterator[SettingField]:
 def redacted(url: str) -> str:
     """Return a URL without its password, fit for a log; takes any text, well-formed or not."""
     # By hand, not by `urlsplit`: a password that was not percent-encoded may hold any of / ? # [ @.
+    url = re.sub(r"(?is)(password=).*?(?=&\w+=|$)", r"\1***", url)
     scheme = match[0] if (match := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url)) else ""
     credentials, _, place = url.removeprefix(scheme).rpartition("@")
     user, colon, _ = credentials.partition(":")
     if colon:
         url = f"{scheme}{user}:***@{place}"
-    return re.sub(r"(?is)(password=)[^&]*", r"\1***", url)
+    return url
 
 
 def _check_types(settings: RelaySettings) -> None:

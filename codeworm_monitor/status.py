@@ -20,7 +20,7 @@ class State(StrEnum):
     RECONNECTING = "reconnecting"
     """The connection was lost; the monitor returns by itself and resumes."""
     REFUSED = "refused"
-    """The relay wants another token; it is asked again, slowly."""
+    """The relay refused: it wants another token, or is not to be addressed by this name; it is asked again, slowly."""
     CLOSED = "closed"
     """For good: closed here, or by a relay that said not to come back."""
     RECORDING = "recording"

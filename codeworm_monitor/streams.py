@@ -86,7 +86,11 @@ class Stream(Table):
                 for record in inbox.take():
                     if predicate is None or predicate(record):
                         return record
-                if not woken.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    if deadline is not None and time.monotonic() >= deadline:
+                        break  # traffic that never ends, or a slow predicate, must not outlast it
+                if not woken.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) or (
+                    deadline is not None and time.monotonic() >= deadline
+                ):
                     raise TimeoutError(f"no {self._named(parsed, predicate)} arrived within {timeout:g} s")
         finally:
             self._unlisten(inbox)

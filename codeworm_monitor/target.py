@@ -101,6 +101,8 @@ class Target:
 
 def failure_to_connect(lost: Lost) -> ConnectError:
     """Return the error that says why there is no connection, and what to do."""
+    if lost.is_refusal and not lost.wants_token:
+        return ConnectError(f"the relay at {lost.url} refused: {lost.reason}")
     if lost.is_refusal:
         return TokenRefusedError(
             f"the relay at {lost.url} refused: {lost.reason}; pass the token that it showed when it started: "
@@ -111,6 +113,8 @@ def failure_to_connect(lost: Lost) -> ConnectError:
 
 
 def _as_on_the_wire(conditions: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(level := conditions.get("level"), str):  # as `where` spells it
+        conditions = conditions | {"level": level.strip().removeprefix(">=").strip()}
     return {
         name: [value] if isinstance(value, str) and name in ("component", "repo") else _listed(value)
         for name, value in conditions.items()

@@ -254,6 +254,7 @@ async def test_a_refused_token_is_told_and_tried_again_slowly_with_what_is_found
         task = asyncio.create_task(one.run())
         (lost,) = await eventually(lambda: one.of(Lost))
         assert lost.is_refusal
+        assert lost.wants_token
         assert "A token is wanted" in lost.reason
         assert lost.retry_in <= 2.0
         addresses[:] = [Address(relay.url, "new-token")]

@@ -47,7 +47,8 @@ def naive(line: dict[str, Any], wish: dict[str, Any]) -> bool:
         case None:
             fits = True
         case list(chosen):
-            fits = level in chosen
+            rank = level_rank(level)
+            fits = rank is not None and rank in [level_rank(name) for name in chosen]
         case text:
             name = text.lstrip("<>=!")
             sign = text.removesuffix(name) or "=="
@@ -57,7 +58,7 @@ def naive(line: dict[str, Any], wish: dict[str, Any]) -> bool:
         fits = fits and line.get("component") in ([component] if isinstance(component, str) else component)
     if text := wish.get("text"):
         shown = [str(value) for key, value in line.items() if key not in ("score", "level") and value is not None]
-        shown += [level or "", "codeworm:logs", "e"]
+        shown += [level or ""]
         if isinstance(line.get("level"), int):
             shown.append('"level"')
         if "score" in line:
@@ -134,3 +135,26 @@ def test_what_is_no_time_is_refused(value: Any) -> None:
 def test_a_number_is_no_time() -> None:
     with pytest.raises(TypeError, match="a time is a text"):
         moment(15, NOW.timestamp())  # type: ignore[arg-type]
+
+
+def test_a_text_is_looked_for_in_the_message_and_not_in_what_the_relay_put_around_it() -> None:
+    around = Conditions(LOGS, text="codeworm")
+    reader, envelope = RowReader(), Envelope(1, 1000.0, "codeworm:logs", b"")
+    record = parse_record("codeworm:logs", {"event": "x"}, 1000.0, PublisherClock())
+    rows = [reader.read("codeworm-epoch", envelope, {"event": "x"})]
+    table = pa.Table.from_batches([BUILDERS[Kind.LOGS](rows)])
+    assert not around.accepts(record, "codeworm:logs", "codeworm-epoch", "codeworm-mark")
+    assert around.mask(table).tolist() == [False]
+    assert Conditions(LOGS, channel="codeworm:logs").mask(table).tolist() == [True]
+
+
+@pytest.mark.parametrize("level", ["errror", ">=warnings", "!=eror", ["warning", "critcal"]])
+def test_a_misspelt_level_is_refused_and_not_an_empty_frame(level: Any) -> None:
+    with pytest.raises(ValueError, match="level is one of debug, info"):
+        Conditions(LOGS, level=level)
+
+
+def test_a_level_of_another_programs_can_be_asked_for() -> None:
+    record = parse_record("codeworm:logs", {"event": "x", "level": "NOTICE"}, 1000.0, PublisherClock())
+    assert Conditions(LOGS, level="notice").accepts(record, "codeworm:logs", "e", None)
+    assert Conditions(LOGS, level=["notice", "error"]).accepts(record, "codeworm:logs", "e", None)

@@ -134,7 +134,7 @@ async def test_a_port_taken_between_probe_and_bind_costs_one_more_attempt(monkey
 
 async def test_started_again_it_takes_the_port_it_had():
     server = a_server()
-    with somebody_on(server._preferred_port):
+    with somebody_on(server._wanted_port):
         await server.start()
     port, pid = server.port, server.pid
     try:
@@ -145,6 +145,22 @@ async def test_started_again_it_takes_the_port_it_had():
         assert server.pid != pid
         with pytest.raises(RuntimeError, match="already"):
             await server.start()
+    finally:
+        await server.aclose()
+
+
+async def test_if_its_port_is_taken_meanwhile_it_returns_to_it_when_it_is_free():
+    server = a_server()
+    await server.start()
+    port = server.port
+    try:
+        await server.aclose()
+        with somebody_on(port):
+            await server.start()
+            assert server.port != port
+            await server.aclose()
+        await server.start()
+        assert server.port == port
     finally:
         await server.aclose()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.raw_readers import raw_reader
 from support.readers import v1_reader, v1_text, v2_reader
 from support.waiting import eventually
 from websockets.asyncio.client import connect
@@ -23,7 +24,7 @@ from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Cursor, Gap, GapCause, Mark
 from codeworm_monitor.errors import PortTakenError, RelayError
 from codeworm_monitor.filters import Filter
-from codeworm_monitor.frames import ErrorFrame, Pong, Position, Subscribe, encode_from_client
+from codeworm_monitor.frames import ErrorFrame, Pong, Position, Subscribe, Subscribed, encode_from_client
 from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.sources import Message
@@ -431,12 +432,52 @@ class TestIsolation:
             relay.publish(b"1")
             await reader.read_until(1)
             began = time.monotonic()
-            await reader.subscribe(tail=1)
+            await reader.connection.send(encode_from_client(Subscribe()), text=True)
+            await asyncio.sleep(0.05)
+            relay.publish(b"2")  # while it waits it has what it had
+            while not isinstance(await reader.read(), Subscribed):
+                pass
+            assert reader.data == [1, 2]
             assert time.monotonic() - began >= endpoint_module.RESUBSCRIBE_PAUSE
             async with v2_reader(relay.url) as other:
                 await other.subscribe()
                 await other.connection.send(encode_from_client(Subscribe()), text=True)
             await eventually(lambda: relay.endpoint.readers == len(relay.endpoint.fanout.readers) == 1)
+
+    async def test_a_reader_that_is_slow_all_the_time_is_not_taken_for_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(endpoint_module, "KEEPALIVE", 0.2)
+        monkeypatch.setattr(endpoint_module, "SWEEP", 0.02)
+        loop = asyncio.get_running_loop()
+        async with (
+            served(entries=50) as relay,
+            raw_reader(relay.endpoint.port, receive_buffer=4096) as slow,
+        ):
+            await eventually(lambda: relay.endpoint.fanout.readers)
+            connection = relay.endpoint.fanout.readers[0].connection
+            began = loop.time()
+            while loop.time() - began < 1.5:  # several times what would cut a silent one
+                relay.hub.receive([Message(LOGS, b'"%b"' % (b"x" * 100_000), 1000.0)] * 5)
+                await slow.take(2048)
+                await asyncio.sleep(0.005)
+            assert connection.paused
+            assert (relay.endpoint.readers, relay.endpoint.evicted) == (1, 0)
+
+    async def test_what_readers_share_is_bounded_and_none_is_kept_for_one_alone(self) -> None:
+        async with served(entries=20_000) as relay, contextlib.AsyncExitStack() as stack:
+            relay.hub.receive([Message(LOGS, b'"%b"' % (b"x" * 1000), 1000.0)] * 10_000)
+            for pair in range(6):  # each pair with a filter of its own, and 12 MB behind
+                wanted = Filter(channels=frozenset({LOGS, f"other-{pair}"}))
+                for _ in range(2):
+                    reader = await stack.enter_async_context(v2_reader(relay.url, max_queue=None))
+                    await reader.subscribe(tail=10_000, filter=wanted)
+                    await reader.read_until(10_000)
+            chunks = relay.endpoint.fanout.chunks
+            kept = sum(len(frames) for frames, _, _ in chunks._kept.values())
+            assert 0 < kept == chunks._bytes <= chunks.MOST_BYTES
+            await stack.aclose()
+            await eventually(lambda: not chunks._kept and not chunks._bytes)
 
     async def test_a_slow_reader_is_told_what_it_missed_and_moved_on(self) -> None:
         payload = orjson.dumps({"pad": "x" * 50_000})
@@ -476,6 +517,16 @@ class TestClosing:
                 await reader.read()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
+
+    async def test_connections_that_say_nothing_do_not_hold_it_up(self) -> None:
+        async with contextlib.AsyncExitStack() as stack, served() as relay:
+            for _ in range(3):
+                _, writer = await asyncio.open_connection("127.0.0.1", relay.endpoint.port)
+                stack.callback(writer.close)
+            await eventually(lambda: relay.endpoint.admission.handshakes == 3)
+            async with asyncio.timeout(2):
+                await relay.endpoint.aclose(within=0.2)
+            assert relay.endpoint.admission.handshakes == 0
 
     async def test_a_stalled_reader_does_not_hold_it_up(self) -> None:
         payload = orjson.dumps({"pad": "x" * 200_000})

@@ -15,7 +15,6 @@ from codeworm_monitor.errors import FrameError
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import (
     CLOSE_PROTOCOL,
-    CLOSE_SLOW,
     MAX_TAIL,
     Batch,
     ErrorFrame,
@@ -464,7 +463,7 @@ def test_what_is_no_object_with_a_type_is_refused(text):
 
 
 def test_close_codes_below_4500_invite_to_come_back():
-    assert CLOSE_SLOW < 4500 <= CLOSE_PROTOCOL
+    assert CLOSE_PROTOCOL >= 4500
 
 
 # Runs

@@ -129,7 +129,8 @@ class TestStart:
         hub.receive(messages(15))
         start = hub.start_of(Subscribe(time=1.0))
         assert start.gap is not None
-        assert (start.gap.cause, start.gap.last_offset) == (GapCause.TRIMMED, 5)
+        assert (start.offset, start.gap.cause, start.gap.missed) == (5, GapCause.TRIMMED, None)
+        assert start.gap.detail == "what came before had left the relay's memory"
 
     def test_without_a_place_it_starts_at_the_head(self) -> None:
         hub = small_hub()

@@ -22,6 +22,7 @@ import codeworm_monitor
 from codeworm_monitor import discovery, monitor, registry
 from codeworm_monitor.activity import Stage
 from codeworm_monitor.arrivals import LIMIT
+from codeworm_monitor.client import Lost
 from codeworm_monitor.errors import ConnectError, RecordingError, RelayNotFoundError, TokenRefusedError
 from codeworm_monitor.monitor import Monitor, connect, open_recording
 from codeworm_monitor.recording import recorded
@@ -30,6 +31,7 @@ from codeworm_monitor.relay import RelayThread, start_relay_in_thread
 from codeworm_monitor.sources.memory import MemorySource
 from codeworm_monitor.sources.recording import read_recording
 from codeworm_monitor.status import State
+from codeworm_monitor.target import failure_to_connect
 
 LOGS, EVENTS, STATS = "codeworm:logs", "codeworm:events", "codeworm:stats"
 
@@ -115,7 +117,7 @@ def test_what_comes_later_arrives_and_is_folded(station: Station) -> None:
     station.publish((EVENTS, {"type": "generating", "data": {"target": "f", "repo": "r"}}), (LOGS, {"event": "x"}))
     until(lambda: len(mon.events) == len(mon.logs) == 1)
     assert (mon.snapshot.stage, mon.snapshot.target) == (Stage.GENERATING, "f")
-    assert mon.status.received == 3  # with the relay's own record of the connection
+    assert mon.status.received == 2
     assert mon.status.lag is not None
     assert 0 <= mon.status.lag < 5
 
@@ -612,3 +614,111 @@ def test_the_package_exports_them() -> None:
     assert codeworm_monitor.connect is connect
     assert codeworm_monitor.open_recording is open_recording
     assert codeworm_monitor.Monitor is Monitor
+
+
+def test_the_relays_own_lines_are_no_sign_of_life_of_the_publisher(station: Station) -> None:
+    mon = connect()
+    other = connect(name="other")
+    until(lambda: len(mon.channel("codeworm:relay")) >= 2)  # both of us have connected, the relay says
+    assert (mon.snapshot.last_message_at, mon.status.received, mon.status.lag) == (None, 0, None)
+    assert other.snapshot.last_message_at is None
+    assert station.thread.relay.statistics().last_message_at is None
+    other.close()
+
+
+def test_a_wait_ends_in_time_under_traffic_that_never_fits(station: Station) -> None:
+    mon = connect()
+    stop = threading.Event()
+
+    def keep_publishing() -> None:
+        while not stop.wait(0.002):
+            station.log("no", "no")
+
+    publisher = threading.Thread(target=keep_publishing)
+    publisher.start()
+    try:
+        until(lambda: len(mon.logs))
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            mon.logs.wait_for(lambda record: bool(time.sleep(0.01)), timeout=0.3)
+        assert time.monotonic() - began < 5
+    finally:
+        stop.set()
+        publisher.join()
+
+
+def test_a_refusal_of_the_name_is_not_called_a_wrong_token() -> None:
+    lost = Lost(reason="it answered 403: This host name is not allowed", url="ws://ollama-host/ws", is_refusal=True)
+    error = failure_to_connect(lost)
+    assert not isinstance(error, TokenRefusedError)
+    assert str(error) == "the relay at ws://ollama-host/ws refused: it answered 403: This host name is not allowed"
+    wrong_token = failure_to_connect(Lost(reason="it answered 401", url="ws://h/ws", is_refusal=True, wants_token=True))
+    assert isinstance(wrong_token, TokenRefusedError)
+
+
+def test_a_relay_in_the_callers_loop_is_told_apart_from_none_at_all(announcements: Path) -> None:
+    script = """
+import asyncio, codeworm_monitor
+from codeworm_monitor.errors import ConnectError
+from codeworm_monitor.sources.memory import MemorySource
+async def cell():
+    async with codeworm_monitor.Relay(source=MemorySource(), port=0):
+        try:
+            codeworm_monitor.connect(wait=0.5)
+        except ConnectError as error:
+            assert "A relay in this event loop cannot answer" in str(error), error
+        else:
+            raise AssertionError
+asyncio.run(cell())
+"""
+    environment = os.environ | {"CODEWORM_MONITOR_RUNTIME_DIR": str(announcements)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
+
+
+def test_the_time_away_is_the_gap_of_a_relay_that_was_restarted() -> None:
+    station = Station()
+    try:
+        mon = connect()
+        station.log("before")
+        until(lambda: len(mon.logs))
+        began = time.time()
+        station.thread.close()
+        until(lambda: mon.status.state is not State.CONNECTED)
+        time.sleep(1.0)  # the length of its absence
+        station.start()
+        until(lambda: len(mon.gaps))
+        gap = mon.gaps.iloc[0]
+        assert gap.cause == "relay_restart"
+        assert abs(gap.started_at.timestamp() - began) < 0.9
+        assert (gap.ended_at - gap.started_at).total_seconds() >= 0.9
+    finally:
+        station.thread.close()
+
+
+def test_a_recording_that_is_gone_fails_one_callback_and_not_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "few.jsonl"
+    path.write_bytes(b'{"t":1.0,"channel":"codeworm:logs","payload":"{\\"event\\":\\"x\\"}"}\n')
+    monkeypatch.chdir(tmp_path)
+    with open_recording("few.jsonl") as rec:
+        monkeypatch.chdir("/")
+        heard: list[Any] = []
+        rec.logs.on(heard.append)  # the same file, though we are elsewhere
+        until(lambda: len(heard) == 1)
+        content = path.read_bytes()
+        path.unlink()
+        handle = rec.logs.on(heard.append)
+        until(lambda: handle.failures == 1)
+        assert isinstance(handle.last_error, RecordingError)
+        path.write_bytes(content)
+        rec.logs.on(heard.append)
+        until(lambda: len(heard) == 2)
+
+
+def test_a_level_may_be_spelt_as_in_where(station: Station) -> None:
+    mon = connect(level=">=warning")
+    station.log("one")
+    station.log("two", level="error")
+    until(lambda: len(mon.logs) == 1)
+    assert mon.logs.df.event.tolist() == ["two"]

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import orjson
@@ -17,13 +18,17 @@ import pytest
 import redis.asyncio
 import trustme
 from support.readers import v1_reader, v1_text, v2_reader
+from support.servers import Server
 from support.waiting import eventually
 from websockets.exceptions import InvalidHandshake
 
 from codeworm_monitor import Relay, RelaySettings, connect, start_relay_in_thread
 from codeworm_monitor.embedded import Presence
 from codeworm_monitor.envelope import Cursor, GapCause
-from codeworm_monitor.errors import PortTakenError, RelayError, SettingError
+from codeworm_monitor.errors import PortTakenError, RecordingError, RelayError, SettingError
+from codeworm_monitor.hub import Hub
+from codeworm_monitor.relay import _portions
+from codeworm_monitor.sources import Message
 from codeworm_monitor.sources.memory import MemorySource
 from codeworm_monitor.sources.recording import RecordingSource
 
@@ -128,6 +133,47 @@ async def test_a_flood_that_comes_at_once_does_not_lap_readers_that_keep_up(back
         assert (new.data, new.gaps) == ([{"n": n} for n in range(count)], [])
         for n in range(count):
             assert await old.recv(decode=False) == v1_text(LOGS, b'{"n":%d}' % n)
+
+
+async def test_a_source_that_fails_makes_the_relay_deaf_and_not_quiet(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.jsonl"
+    path.write_bytes(b'{"t":1.0,"channel":"codeworm:logs","payload":"{}"}\nnonsense\n')
+    relay = await Relay(source=RecordingSource(path), port=0, token=TOKEN).start()
+    try:
+        await eventually(lambda: not relay.statistics().is_connected and relay.statistics().outages)
+        assert (await fetch(relay, "/readyz"))[0] == 503
+        assert "reading failed on RecordingError" in relay.statistics().upstream_reason
+    finally:
+        with pytest.raises(RecordingError):
+            await relay.aclose()
+
+
+async def test_redis_is_asked_anew_after_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def failing(self: Hub, messages: Any) -> None:
+        nonlocal calls
+        calls += 1
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    async with Server() as server, Relay(redis_url=server.url, port=0, token=TOKEN) as relay:
+        await relay.wait_connected()
+        monkeypatch.setattr(Hub, "receive", failing)
+        await server.publish(LOGS, [b"1"])
+        await eventually(lambda: relay.statistics().outages == 1)
+        await eventually(lambda: relay.statistics().is_connected)
+        await server.publish(LOGS, [b"2"])
+        await eventually(lambda: relay.statistics().received.get(LOGS) == 1)
+    assert calls == 1
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [([10] * 9, [4, 4, 1]), ([90, 10, 90, 10], [1, 1, 1, 1]), ([500], [1])])
+def test_portions_are_bounded_by_messages_and_by_bytes(sizes: list[int], expected: list[int]) -> None:
+    messages = [Message(LOGS, b"x" * size, float(n)) for n, size in enumerate(sizes)]
+    portions = list(_portions(messages, 4, 80))
+    assert [len(portion) for portion in portions] == expected
+    assert [message for portion in portions for message in portion] == messages
 
 
 async def test_the_end_of_a_source_is_told(tmp_path: Path) -> None:

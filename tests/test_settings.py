@@ -236,3 +236,8 @@ def test_settings_shown_show_no_secret():
     assert "secret99" not in shown
     assert "token-99-99" not in shown
     assert "port=8765" in shown
+
+
+def test_a_password_in_the_query_is_hidden_whole():
+    assert redacted("redis://host:6379/0?password=ab@cd") == "redis://host:6379/0?password=***"
+    assert redacted("redis://host/0?password=a&b@c&db=1") == "redis://host/0?password=***&db=1"

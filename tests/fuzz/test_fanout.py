@@ -169,7 +169,7 @@ class Model:
         if request.time is not None:
             times = [one.received_at if isinstance(one, Envelope) else one.ended_at for one in kept]
             place = next((index for index, at in enumerate(times) if at >= request.time), len(times)) + oldest - 1
-            gap = (GapCause.TRIMMED, 1, oldest - 1) if place == oldest - 1 > 0 else None
+            gap = (GapCause.TRIMMED, None, None) if place == oldest - 1 > 0 else None
             return place, None, None, gap
         return head, None, None, None
 
