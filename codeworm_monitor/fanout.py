@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import os
 import sys
 import termios
@@ -17,14 +18,15 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+import orjson
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
 from codeworm_monitor.admission import Admission
 from codeworm_monitor.envelope import Entry, Envelope, Gap
 from codeworm_monitor.filters import Filter
-from codeworm_monitor.frames import Position, encode_v1_frames, encode_v2, split_runs, text_frame
-from codeworm_monitor.hub import Hub, decoded
+from codeworm_monitor.frames import Position, encode_entries, encode_v1_frames, encode_v2, join_frames, text_frame
+from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.statistics import ReaderLag
 
@@ -405,14 +407,38 @@ class Lane:
         return encode_v1_frames(channels, data, but=NOT_IN_V1), reached, reached
 
     def _chunk_v2(self, offset: int) -> Chunk:
-        entries = self.fanout.hub.backlog.span(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
+        span = self.fanout.span(offset)
+        entries, texts = span.entries, span.texts
         reached = told = offset + len(entries)
         if self.wanted != EVERYTHING:
-            wanted = self.wanted
-            entries = [one for one in entries if isinstance(one, Gap) or wanted.accepts(one, decoded(one, wanted))]
+            values = span.values if self.wanted.reads_payload else [None] * len(entries)
+            accepts = self.wanted.accepts
+            chosen = [
+                place
+                for place, (one, value) in enumerate(zip(entries, values, strict=True))
+                if isinstance(one, Gap) or accepts(one, value)
+            ]
+            entries, texts = [entries[place] for place in chosen], [texts[place] for place in chosen]
             told = (entries[-1].offset or 0) if entries else offset
-        frames = b"".join([text_frame(encode_v2(run)) for run in split_runs(entries, max_bytes=BATCH)])
-        return frames, reached, told
+        return join_frames(entries, texts, max_bytes=BATCH), reached, told
+
+
+class _Span:
+    """Entries of one chunk, and what lanes with different filters have in common of them, made when first wanted."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+
+    @functools.cached_property
+    def texts(self) -> list[bytes]:
+        """Text of each, as v2 sends it."""
+        return encode_entries(self.entries)
+
+    @functools.cached_property
+    def values(self) -> list[Any]:
+        """Decoded data of each; None for a gap."""
+        loads = orjson.loads
+        return [None if isinstance(one, Gap) else loads(one.data) for one in self.entries]
 
 
 def is_v1(entry: Entry) -> TypeGuard[Envelope]:
@@ -444,6 +470,7 @@ class Fanout:
         self.now = self._loop.time
         """The clock for all but times that are told."""
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
+        self._spans: dict[int, _Span] = {}
         self.chunks = _Chunks()
         """Bytes that lanes share among their readers."""
         self._flushed_at = -1.0
@@ -532,11 +559,22 @@ class Fanout:
         is_behind = False
         for lane in list(self._lanes.values()):
             is_behind = lane.advance() or is_behind
+        self._spans.clear()
         self._flushed_at = self.now()
         self._flushed_offset = self.hub.head
         self._is_behind = is_behind
         if is_behind:
             self.flush_soon()
+
+    def span(self, offset: int) -> _Span:
+        """Return the entries after `offset`, of one `CHUNK` at most; lanes that are at the same place share them."""
+        span = self._spans.get(offset)
+        if span is None:
+            entries = self.hub.backlog.span(offset + 1, max_bytes=CHUNK, max_entries=ENTRIES)
+            span = self._spans[offset] = _Span(entries)
+            if len(self._spans) > TURN:
+                del self._spans[next(iter(self._spans))]
+        return span
 
     async def let_catch_up(self) -> None:
         """Let readers that take all they are given have what is there, or much of it, before more comes.

@@ -53,14 +53,15 @@ __all__ = [
     "Position",
     "Subscribe",
     "Subscribed",
+    "encode_entries",
     "encode_from_client",
     "encode_v1",
     "encode_v1_frames",
     "encode_v1_history",
     "encode_v2",
+    "join_frames",
     "parse_from_client",
     "parse_from_server",
-    "split_runs",
     "text_frame",
 ]
 
@@ -241,34 +242,18 @@ def encode_v2(frame: ServerFrame | Sequence[Envelope]) -> bytes:
         case Batch():
             raise TypeError("a server sends envelopes, not a decoded batch")
         case envelopes:
-            return b'{"type":"batch","envelopes":[' + _encode_envelopes(envelopes) + b"]}"
+            return b'{"type":"batch","envelopes":[' + b",".join(encode_entries(envelopes)) + b"]}"
 
 
-def split_runs(entries: Iterable[Entry], *, max_bytes: int) -> Iterable[Gap | list[Envelope]]:
-    """Yield entries as frames carry them: each gap alone, envelopes in runs of about `max_bytes` of data at most."""
-    run: list[Envelope] = []
-    size = 0
-    for entry in entries:
-        if type(entry) is Envelope:
-            if run and size + len(entry.data) > max_bytes:
-                yield run
-                run, size = [], 0
-            run.append(entry)
-            size += len(entry.data) + 100
-        elif isinstance(entry, Gap):
-            if run:
-                yield run
-                run, size = [], 0
-            yield entry
-    if run:
-        yield run
-
-
-def _encode_envelopes(envelopes: Sequence[Envelope]) -> bytes:
-    """Return the envelopes' JSON objects, separated by commas."""
+def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
+    """Return the v2 text of each entry: of an envelope, the object that stands in a `batch`; of a gap, the whole frame."""
     texts: list[bytes] = []
     time, name, middle = -1.0, "", b""
-    for offset, received_at, channel, data, mark in envelopes:
+    for entry in entries:
+        if isinstance(entry, Gap):
+            texts.append(encode_v2(entry))
+            continue
+        offset, received_at, channel, data, mark = entry
         if received_at != time or channel != name:  # what was read at one time is mostly of one channel
             time, name = received_at, channel
             middle = b',"received_at":%.6f,"channel":%b,"data":' % (time, _quoted(name))
@@ -276,7 +261,33 @@ def _encode_envelopes(envelopes: Sequence[Envelope]) -> bytes:
             texts.append(b'{"offset":%d%b%b}' % (offset, middle, data))
         else:
             texts.append(b'{"offset":%d%b%b,"mark":"%b"}' % (offset, middle, data, mark.encode()))
-    return b",".join(texts)
+    return texts
+
+
+def join_frames(entries: Iterable[Entry], texts: Iterable[bytes], *, max_bytes: int) -> bytes:
+    """Return the text frames for entries, in one piece: each gap alone, the others in batches of about `max_bytes`.
+
+    Args:
+        entries: In the order of the log.
+        texts: Text of each, as `encode_entries` gives it.
+        max_bytes: Most bytes in one batch, unless one entry alone is larger.
+    """
+    frames: list[bytes] = []
+    run: list[bytes] = []
+    size = 0
+    for entry, text in zip(entries, texts, strict=True):
+        is_gap = isinstance(entry, Gap)
+        if run and (is_gap or size + len(text) > max_bytes):
+            frames.append(text_frame(b'{"type":"batch","envelopes":[' + b",".join(run) + b"]}"))
+            run, size = [], 0
+        if is_gap:
+            frames.append(text_frame(text))
+        else:
+            run.append(text)
+            size += len(text)
+    if run:
+        frames.append(text_frame(b'{"type":"batch","envelopes":[' + b",".join(run) + b"]}"))
+    return b"".join(frames)
 
 
 # v2, from the client

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import pairwise
 
 import orjson
 import pytest
@@ -24,13 +23,14 @@ from codeworm_monitor.frames import (
     Position,
     Subscribe,
     Subscribed,
+    encode_entries,
     encode_from_client,
     encode_v1,
     encode_v1_history,
     encode_v2,
+    join_frames,
     parse_from_client,
     parse_from_server,
-    split_runs,
     text_frame,
 )
 from codeworm_monitor.records import LEVELS
@@ -466,34 +466,46 @@ def test_close_codes_below_4500_invite_to_come_back():
     assert CLOSE_PROTOCOL >= 4500
 
 
-# Runs
+# What goes out in one piece
 
 
-@given(
-    st.lists(st.integers(0, 400) | st.none(), max_size=40),
-    st.integers(1, 1000),
-)
-def test_runs_keep_all_entries_in_order(sizes, max_bytes):
+def texts_in(frames):
+    """Return the texts of frames as a server sends them."""
+    texts = []
+    while frames:
+        length, head = frames[1], 2
+        if length >= 126:
+            head = 4 if length == 126 else 10
+            length = int.from_bytes(frames[2:head], "big")
+        assert frames[0] == 0x81
+        texts.append(frames[head : head + length])
+        frames = frames[head + length :]
+    return texts
+
+
+@given(st.lists(st.integers(0, 400) | st.none(), max_size=40), st.integers(1, 1000))
+def test_joined_frames_hold_all_entries_in_order_in_batches_as_large_as_may_be(sizes, max_bytes):
     entries = [
         Gap(cause=GapCause.SOURCE_OUTAGE, started_at=0, ended_at=0, offset=n)
         if size is None
-        else message(b"x" * size, offset=n)
-        for n, size in enumerate(sizes)
+        else message(b'"%b"' % (b"x" * size), offset=n)
+        for n, size in enumerate(sizes, 1)
     ]
-    runs = list(split_runs(entries, max_bytes=max_bytes))
-    assert [entry for run in runs for entry in (run if isinstance(run, list) else [run])] == entries
-    for run in runs:
-        if isinstance(run, list):
-            assert run
-            assert len(run) == 1 or sum(len(one.data) for one in run) <= max_bytes
-
-
-@given(st.lists(st.integers(0, 400), min_size=1, max_size=40), st.integers(1, 1000))
-def test_a_run_ends_only_where_the_next_message_would_be_too_much(sizes, max_bytes):
-    runs = list(split_runs([message(b"x" * size) for size in sizes], max_bytes=max_bytes))
-    for run, following in pairwise(runs):
-        assert sum(len(one.data) + 100 for one in run) + len(following[0].data) > max_bytes
-
-
-def test_no_entries_make_no_runs():
-    assert list(split_runs([], max_bytes=10)) == []
+    texts = encode_entries(entries)
+    sizes = dict(zip((entry.offset for entry in entries), map(len, texts), strict=True))
+    seen, before = [], None
+    for text in texts_in(join_frames(entries, texts, max_bytes=max_bytes)):
+        frame = parse_from_server(text)
+        if isinstance(frame, Gap):
+            seen.append(frame.offset)
+            before = None
+            continue
+        offsets = [envelope.offset for envelope, _ in frame.envelopes]
+        assert all(envelope == entries[envelope.offset - 1]._replace(data=b"") for envelope, _ in frame.envelopes)
+        assert len(offsets) == 1 or sum(sizes[offset] for offset in offsets) <= max_bytes
+        assert before is None or before + sizes[offsets[0]] > max_bytes
+        before = sum(sizes[offset] for offset in offsets)
+        seen += offsets
+    assert seen == [entry.offset for entry in entries]
+    assert encode_entries([]) == []
+    assert join_frames([], [], max_bytes=10) == b""
