@@ -30,6 +30,10 @@ def test_the_settings_table_is_what_the_settings_say() -> None:
     assert settings_table() in README, f"put this into README.md:\n\n{settings_table()}"
 
 
+def test_nothing_waits_to_be_filled_in() -> None:
+    assert not re.findall(r"^[A-Z_]{6,}$|TODO|TBD", README, re.MULTILINE)
+
+
 def test_ci_runs_the_readmes_test_line() -> None:
     assert f"```sh\n{TEST_LINE}\n```" in README
     assert TEST_LINE in (ROOT / ".ci" / "run").read_text()
