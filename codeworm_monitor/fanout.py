@@ -236,7 +236,7 @@ Chunk = tuple[bytes, int, int]
 class _Chunks:
     """The chunks last made, for readers that want the same: so many at most, and so many bytes."""
 
-    MOST, MOST_BYTES = 64, 16 * 2**20
+    MOST, MOST_BYTES = 64, 8 * 2**20
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Lane, int], Chunk] = OrderedDict()
