@@ -77,6 +77,10 @@ def text_frame(text: bytes) -> bytes:
     return _HEADERS[len(text)] + text
 
 
+COMMON_LENGTH = 4096
+"""Bytes below which the length of a text is one that comes again and again."""
+
+
 class _Headers(dict[int, bytes]):
     """Headers of text frames by the length of the text; those of common lengths are at hand."""
 
@@ -87,8 +91,9 @@ class _Headers(dict[int, bytes]):
         elif length < 65536:
             header = b"\x81\x7e" + length.to_bytes(2, "big")
         else:
-            return b"\x81\x7f" + length.to_bytes(8, "big")
-        self[length] = header
+            header = b"\x81\x7f" + length.to_bytes(8, "big")
+        if length < COMMON_LENGTH:  # batches are of any length: to keep them all would take megabytes
+            self[length] = header
         return header
 
 

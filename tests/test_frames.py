@@ -509,3 +509,9 @@ def test_joined_frames_hold_all_entries_in_order_in_batches_as_large_as_may_be(s
     assert seen == [entry.offset for entry in entries]
     assert encode_entries([]) == []
     assert join_frames([], [], max_bytes=10) == b""
+
+
+def test_headers_of_lengths_that_seldom_come_again_are_not_kept():
+    for length in (0, 125, 126, 4095, 4096, 65_535, 65_536):
+        text_frame(b"x" * length)
+    assert max(frames._HEADERS) < frames.COMMON_LENGTH
