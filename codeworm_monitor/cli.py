@@ -152,9 +152,10 @@ async def _relay(settings: RelaySettings) -> None:
     from codeworm_monitor.relay import Relay
 
     async with _stoppable() as stop, Relay(settings) as running:
-        # What is loaded by now stays, and what comes holds no cycles: no need to look through it again and again.
+        # What is loaded by now stays: no need to look through it again and again. Messages hold no cycles, so looks may be
+        # rarer than by default; connections do, and those of readers that come and go must not pile up between looks.
         gc.freeze()
-        gc.set_threshold(200_000, 50, 100)
+        gc.set_threshold(10_000, 20, 20)
         click.echo(_banner(running))
         notify(f"READY=1\nSTATUS=relaying {redacted(running.redis_url or '')} at {running.url}")
         watchdog = asyncio.create_task(_feed_watchdog(), name="cli:watchdog")
