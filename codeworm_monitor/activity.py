@@ -125,12 +125,12 @@ class Activity:
 
     def touch(self, received_at: float) -> None:
         """Take note that a message arrived, whatever it says (Unix seconds)."""
-        self._change(last_message_at=received_at)
+        self._state["last_message_at"] = received_at
+        self._snapshot = None
 
     def fold(self, channel: str, payload: object, received_at: float) -> None:
         """Take one message: where it was published, its decoded payload, and when it arrived (Unix seconds)."""
-        self._state["last_message_at"] = received_at
-        self._snapshot = None
+        self.touch(received_at)
         if not isinstance(payload, dict):
             return
         if kind_of(channel) is Kind.LOGS:
@@ -148,9 +148,8 @@ class Activity:
 
     def fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
         """Take a log line whose event, one of `LOG_EVENTS`, is `name`."""
+        self.touch(at)
         state = self._state
-        state["last_message_at"] = at
-        self._snapshot = None
         if name == "documenting":  # by far the most frequent
             if state["stage"] is not Stage.GENERATING:
                 # The older one-shot mode sends no events, and names the target `function`: this line is all there is.

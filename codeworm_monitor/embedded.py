@@ -122,7 +122,6 @@ class EmbeddedServer:
         self, *, preferred_port: int = 6379, max_memory: int = 256 * 2**20, start_within: float = 10.0
     ) -> None:
         self._wanted_port = preferred_port
-        self._has_started = False
         self._max_memory = max_memory
         self._start_within = start_within
         self._process: asyncio.subprocess.Process | None = None
@@ -177,9 +176,9 @@ class EmbeddedServer:
                     await self.aclose()
                     await self._launch(program, port)
                     if await self._answers(port):
+                        if not self._port:  # from now on this is its place, wherever it may have to be meanwhile
+                            self._wanted_port = port
                         self._port = port
-                        if not self._has_started:  # from now on this is its place, wherever it may have to be meanwhile
-                            self._has_started, self._wanted_port = True, port
                         return self
                     log = await self.log_tail()
                     if "already in use" not in log and "Failed listening" not in log:

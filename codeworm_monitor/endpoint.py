@@ -23,9 +23,10 @@ from websockets.typing import Subprotocol
 from codeworm_monitor import frames
 from codeworm_monitor.access import AccessRules, Refusal
 from codeworm_monitor.admission import Admission
+from codeworm_monitor.connection import ReaderConnection
 from codeworm_monitor.envelope import Cursor, Envelope
 from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
-from codeworm_monitor.fanout import BATCH, Fanout, Reader, ReaderConnection, is_v1
+from codeworm_monitor.fanout import BATCH, Fanout, Reader, is_v1
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer, respond
 from codeworm_monitor.hub import Hub

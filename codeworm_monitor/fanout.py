@@ -8,21 +8,17 @@ whose sockets take all they are given stay together: one cursor for all of them,
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import functools
 import os
-import sys
-import termios
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 import orjson
-from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from codeworm_monitor.admission import Admission
+from codeworm_monitor.connection import ReaderConnection
 from codeworm_monitor.envelope import Entry, Envelope, Gap
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Position, encode_entries, encode_v1_frames, encode_v2, join_frames, text_frame
@@ -30,7 +26,7 @@ from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.statistics import ReaderLag
 
-__all__ = ["BATCH", "Fanout", "Lane", "Reader", "ReaderConnection", "is_v1"]
+__all__ = ["BATCH", "Fanout", "Lane", "Reader", "is_v1"]
 
 CHUNK = 2**20
 """Bytes that the entries of one write are reckoned at, by the backlog, unless one alone is larger."""
@@ -47,142 +43,6 @@ EAGER = 2048
 EVERYTHING = Filter()
 NOT_IN_V1 = frozenset({"", RELAY_CHANNEL})
 """Channels that v1 is not sent: of gaps, for which it has no word, and of the relay's own journal."""
-PING = b"\x89\x00"
-"""A WebSocket ping without content, as a server sends it (RFC 6455, section 5.5.2)."""
-MAX_BUFFERED = 4 * 2**20
-"""Bytes in one reader's write buffer that are not ours to explain (a flood of pings unread): cut at once."""
-MAX_QUEUED = 256
-"""Messages, or fragments of one, of a reader that wait to be looked at; it is cut when more come at once."""
-
-
-class ReaderConnection(ServerConnection):
-    """A WebSocket connection whose reader learns at once when it may not, or may again, be written to."""
-
-    reader: Reader | None = None
-    is_flooding = False
-    """Whether it sent more at once than is kept for it."""
-    _heard_at = 0.0
-    _is_asked = False
-    _paused_at = 0.0
-    _waiting = -1
-    _is_in_handshake = False
-
-    def __init__(
-        self, *args: Any, admission: Admission, everyone: set[ReaderConnection] | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._admission = admission
-        self._everyone: set[ReaderConnection] = set() if everyone is None else everyone
-
-    @property
-    def address(self) -> str:
-        """Address of the other end, without the port."""
-        where = self.remote_address
-        return str(where[0]) if isinstance(where, tuple) and where else ""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the transport when the connection was accepted."""
-        super().connection_made(transport)
-        self._heard_at = self.loop.time()
-        self._everyone.add(self)
-        self._is_in_handshake = True
-        if not self._admission.begin():
-            self.transport.abort()
-
-    @property
-    def is_in_handshake(self) -> bool:
-        """Whether it is not yet known who this is."""
-        return self._is_in_handshake
-
-    def end_handshake(self) -> None:
-        """Count the handshake as over; called once it is, or the connection is lost, whichever comes first."""
-        if self._is_in_handshake:
-            self._is_in_handshake = False
-            self._admission.end()
-
-    def pause_writing(self) -> None:
-        """Called by the transport when its buffer passes the high-water mark."""
-        super().pause_writing()
-        self._paused_at = self.loop.time()
-
-    def resume_writing(self) -> None:
-        """Called by the transport when its buffer has drained."""
-        super().resume_writing()
-        self._heard_at = self.loop.time()  # it took something, and while it was paused it was not asked
-        if self.reader is not None:
-            self.reader.lane.part(self.reader)
-            if self.reader.lane.catch_up(self.reader):
-                self.reader.lane.fanout.flush_soon()
-
-    def send_data(self) -> None:
-        """Called by the library when it has written: a pong, a ping, or a close frame, after which nothing may come."""
-        super().send_data()
-        self._part()
-
-    def send_frame(self, frame: bytes) -> None:
-        """Write a frame that is ready; to a connection that is not open, nothing."""
-        if self.state is State.OPEN:
-            self.transport.write(frame)
-            self._part()
-
-    def _part(self) -> None:
-        # What waits in the transport must not be overtaken by what is written past it.
-        if self.reader is not None and not self.reader.is_clear:
-            self.reader.lane.part(self.reader)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport just before it closes the socket, whose descriptor may then be another's."""
-        self.end_handshake()
-        self._everyone.discard(self)
-        if self.reader is not None:
-            self.reader.lane.fanout.remove(self.reader)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the transport with what came."""
-        self._heard_at = self.loop.time()
-        self._is_asked = False
-        super().data_received(data)
-        if self._is_in_handshake and self.protocol.eof_sent and self.response is None:
-            self.transport.abort()  # nonsense behind a request: the library would trip over its own end when it answers
-        # One read may bring thousands; taking them at the rate would leave the socket, and its end, unread for minutes.
-        self.is_flooding = self.is_flooding or (
-            self.state is State.OPEN and len(self.recv_messages.frames) > MAX_QUEUED
-        )
-
-    def keep_alive(self, interval: float) -> bool:
-        """Send a ping if nothing was heard for `interval` seconds; return whether it may live still. Ask now and then.
-
-        Of a reader that has yet to take what was written `is_stalled` tells more.
-        """
-        if self.paused or self.state is not State.OPEN:
-            return True
-        silence = self.loop.time() - self._heard_at
-        if silence >= interval and not self._is_asked:
-            self._is_asked = True
-            self.send_frame(PING)
-        return silence < 2 * interval
-
-    def is_stalled(self, timeout: float) -> bool:
-        """Tell whether the other end took nothing for `timeout` seconds, or let far too much wait; ask now and then."""
-        if not self.paused:
-            return False
-        buffered, now = self.transport.get_write_buffer_size(), self.loop.time()
-        waiting = buffered + _unsent(self.transport)
-        if waiting != self._waiting:  # it took something since the last look
-            self._waiting, self._paused_at = waiting, now
-        return now - self._paused_at >= timeout or buffered > MAX_BUFFERED
-
-
-def _unsent(transport: asyncio.Transport) -> int:
-    """Return the bytes that the kernel holds for a socket's other end, which takes them long before it asks for more."""
-    if sys.platform != "linux":
-        return 0
-    try:
-        descriptor = transport.get_extra_info("socket").fileno()
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:  # closed meanwhile
-        return 0
 
 
 class Reader:
@@ -220,13 +80,6 @@ class Reader:
             and not connection.transport.is_closing()
             and connection.transport.get_write_buffer_size() == 0
         )
-
-    def write(self, frames: bytes) -> None:
-        """Hand whole frames to the transport; frames to a connection that is closing are dropped."""
-        # Writing ready frames by-passes the connection, which would frame them anew for each reader. Right as long
-        # as no extension is negotiated and no fragmented message is being sent; the endpoint does neither.
-        if self.connection.state is State.OPEN:
-            self.connection.transport.write(frames)
 
 
 Chunk = tuple[bytes, int, int]
@@ -358,7 +211,7 @@ class Lane:
             reader = self._together[descriptor]
             self.part(reader)
             reader.offset, reader.told, reader.sent_at = reached, told, self.fanout.now()
-            reader.write(frames[sent:])
+            reader.connection.send_frame(frames[sent:])
         self.told, self.sent_at = told, self.fanout.now()
 
     def catch_up(self, reader: Reader) -> bool:
@@ -372,7 +225,7 @@ class Lane:
                 fanout.skip(reader)
             frames, reader.offset, told = self.chunk(reader.offset)
             if frames:
-                reader.write(frames)
+                reader.connection.send_frame(frames)
                 reader.told, reader.sent_at = told, fanout.now()
                 fanout.bytes_sent += len(frames)
         if reader.offset < head:
@@ -386,7 +239,7 @@ class Lane:
             self._write_together(text_frame(encode_v2(Position(self.offset))), self.offset, self.offset)
         for reader in list(self._apart):
             if not reader.connection.paused and (reader.told < reader.offset or now - reader.sent_at >= heartbeat):
-                reader.write(text_frame(encode_v2(Position(reader.offset))))
+                reader.connection.send_frame(text_frame(encode_v2(Position(reader.offset))))
                 reader.told, reader.sent_at = reader.offset, now
                 if reader.offset == self.fanout.hub.head:
                     self._join(reader)
@@ -533,7 +386,7 @@ class Fanout:
         if gap is not None and gap.last_offset is not None:
             reader.offset = gap.last_offset
             if reader.lane.is_v2:
-                reader.write(text_frame(encode_v2(gap)))
+                reader.connection.send_frame(text_frame(encode_v2(gap)))
 
     def tell_positions(self) -> None:
         """Tell v2 readers how far they are; call it now and then."""

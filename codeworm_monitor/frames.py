@@ -247,7 +247,7 @@ def encode_v2(frame: ServerFrame | Sequence[Envelope]) -> bytes:
         case Batch():
             raise TypeError("a server sends envelopes, not a decoded batch")
         case envelopes:
-            return b'{"type":"batch","envelopes":[' + b",".join(encode_entries(envelopes)) + b"]}"
+            return _batch(encode_entries(envelopes))
 
 
 def encode_entries(entries: Iterable[Entry]) -> list[bytes]:
@@ -283,7 +283,7 @@ def join_frames(entries: Iterable[Entry], texts: Iterable[bytes], *, max_bytes: 
     for entry, text in zip(entries, texts, strict=True):
         is_gap = isinstance(entry, Gap)
         if run and (is_gap or size + len(text) > max_bytes):
-            frames.append(text_frame(b'{"type":"batch","envelopes":[' + b",".join(run) + b"]}"))
+            frames.append(text_frame(_batch(run)))
             run, size = [], 0
         if is_gap:
             frames.append(text_frame(text))
@@ -291,8 +291,12 @@ def join_frames(entries: Iterable[Entry], texts: Iterable[bytes], *, max_bytes: 
             run.append(text)
             size += len(text)
     if run:
-        frames.append(text_frame(b'{"type":"batch","envelopes":[' + b",".join(run) + b"]}"))
+        frames.append(text_frame(_batch(run)))
     return b"".join(frames)
+
+
+def _batch(texts: Iterable[bytes]) -> bytes:
+    return b'{"type":"batch","envelopes":[' + b",".join(texts) + b"]}"
 
 
 # v2, from the client

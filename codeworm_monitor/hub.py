@@ -22,7 +22,7 @@ from codeworm_monitor.payloads import MAX_PAYLOAD, PLAIN, normalise
 from codeworm_monitor.records import Kind, kind_of
 from codeworm_monitor.sources import Message
 
-__all__ = ["Hub", "Start", "Subscriber", "decoded"]
+__all__ = ["Hub", "Start", "Subscriber"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +247,7 @@ class Subscriber:
                     yield gap
                 for entry in hub.backlog.between(self.offset + 1, self.offset + 256):
                     self.offset = _offset_of(entry)
-                    if isinstance(entry, Gap) or self._filter.accepts(entry, decoded(entry, self._filter)):
+                    if isinstance(entry, Gap) or self._filter.accepts(entry, _decoded(entry, self._filter)):
                         yield entry
                 taken_at = time.time()
                 if self.offset >= hub.head:
@@ -257,7 +257,7 @@ class Subscriber:
             hub.unlisten(grown.set)
 
 
-def decoded(envelope: Envelope, wanted: Filter) -> Any:
+def _decoded(envelope: Envelope, wanted: Filter) -> Any:
     """Return an envelope's decoded data, or None if the filter does not read it."""
     return orjson.loads(envelope.data) if wanted.reads_payload else None
 

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
-from http import HTTPStatus
 from typing import Any
 
 import orjson
 import pytest
 from support.raw_readers import raw_reader
 from support.readers import v1_reader, v1_text, v2_reader
+from support.served import EVENTS, LOGS, STATS, served
 from support.waiting import eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
@@ -19,56 +18,20 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from codeworm_monitor import endpoint as endpoint_module
 from codeworm_monitor.access import AccessRules
 from codeworm_monitor.admission import Admission
-from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Cursor, Gap, GapCause, Mark
 from codeworm_monitor.errors import PortTakenError, RelayError
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import ErrorFrame, Pong, Position, Subscribe, Subscribed, encode_from_client
-from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.sources import Message
 
 TOKEN = "correct-horse-battery"
-LOGS, EVENTS, STATS = "codeworm:logs", "codeworm:events", "codeworm:stats"
 
 
 @pytest.fixture(autouse=True)
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_module, "SWEEP", 0.05)
-
-
-class Served:
-    """A hub behind an endpoint."""
-
-    def __init__(self, hub: Hub, endpoint: Endpoint) -> None:
-        self.hub = hub
-        self.endpoint = endpoint
-        self.url = f"ws://127.0.0.1:{endpoint.port}/ws"
-
-    def publish(self, *payloads: bytes, channel: str = LOGS) -> None:
-        self.hub.receive([Message(channel, payload, 1000.0) for payload in payloads])
-
-
-@contextlib.asynccontextmanager
-async def served(
-    *, token: str | None = None, entries: int = 1000, origins: tuple[str, ...] = (), **options: Any
-) -> AsyncIterator[Served]:
-    hub = Hub(backlog=Backlog(max_entries=entries), epoch="e")
-    answers = {"/hello": Answer(HTTPStatus.OK, b"hello"), "/livez": Answer(HTTPStatus.OK, b"alive")}
-    endpoint = Endpoint(
-        hub,
-        AccessRules(token=token, origins=origins),
-        answer=answers.get,
-        channels=[LOGS, EVENTS, STATS],
-        version="1",
-        **options,
-    )
-    await endpoint.start("127.0.0.1", 0)
-    try:
-        yield Served(hub, endpoint)
-    finally:
-        await endpoint.aclose(within=2)
 
 
 async def http(url: str, request: str) -> tuple[int, dict[str, str], bytes]:

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.wire_reader import take_frames
 from websockets.frames import Frame, Opcode
 
 from codeworm_monitor import frames
@@ -469,20 +470,6 @@ def test_close_codes_below_4500_invite_to_come_back():
 # What goes out in one piece
 
 
-def texts_in(frames):
-    """Return the texts of frames as a server sends them."""
-    texts = []
-    while frames:
-        length, head = frames[1], 2
-        if length >= 126:
-            head = 4 if length == 126 else 10
-            length = int.from_bytes(frames[2:head], "big")
-        assert frames[0] == 0x81
-        texts.append(frames[head : head + length])
-        frames = frames[head + length :]
-    return texts
-
-
 @given(st.lists(st.integers(0, 400) | st.none(), max_size=40), st.integers(1, 1000))
 def test_joined_frames_hold_all_entries_in_order_in_batches_as_large_as_may_be(sizes, max_bytes):
     entries = [
@@ -494,7 +481,8 @@ def test_joined_frames_hold_all_entries_in_order_in_batches_as_large_as_may_be(s
     texts = encode_entries(entries)
     sizes = dict(zip((entry.offset for entry in entries), map(len, texts), strict=True))
     seen, before = [], None
-    for text in texts_in(join_frames(entries, texts, max_bytes=max_bytes)):
+    for opcode, text in take_frames(bytearray(join_frames(entries, texts, max_bytes=max_bytes))):
+        assert opcode == Opcode.TEXT
         frame = parse_from_server(text)
         if isinstance(frame, Gap):
             seen.append(frame.offset)

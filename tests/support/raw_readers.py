@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Self
 
+from support import wire_reader
 from support.processes import TOKEN
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING = 0x0, 0x1, 0x2, 0x8, 0x9
 
 
 def upgrade(*headers: str, host: str = "127.0.0.1", token: str | None = TOKEN, protocol: str | None = None) -> bytes:
-    """Return the request of a WebSocket's handshake."""
-    lines = [
-        "GET /ws HTTP/1.1",
-        f"Host: {host}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
-        *([f"Authorization: Bearer {token}"] if token else []),
-        *([f"Sec-WebSocket-Protocol: {protocol}"] if protocol else []),
-        *headers,
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
+    """Return the request of a WebSocket's handshake, with the token unless told otherwise."""
+    return wire_reader.upgrade("/ws", *headers, host=host, subprotocol=protocol, token=token)
 
 
 def masked_frame(

@@ -13,6 +13,7 @@ from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub
+from codeworm_monitor.sources import Message
 from support.waiting import eventually
 
 LOGS, EVENTS, STATS = "codeworm:logs", "codeworm:events", "codeworm:stats"
@@ -30,6 +31,10 @@ class Served:
         self.hub = hub
         self.endpoint = endpoint
         self._tasks = asyncio.all_tasks()
+
+    def publish(self, *payloads: bytes, channel: str = LOGS) -> None:
+        """Number payloads, as a source brings them."""
+        self.hub.receive([Message(channel, payload, 1000.0) for payload in payloads])
 
     @property
     def port(self) -> int:
@@ -67,12 +72,25 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(*, backlog: Backlog | None = None, token: str | None = None, **options: Any) -> AsyncIterator[Served]:
-    """Serve a hub on a free port."""
-    hub = Hub(backlog=Backlog(max_entries=1000) if backlog is None else backlog, epoch="e")
-    answers = {"/info": Answer(HTTPStatus.OK, b"{}"), "/livez": Answer(HTTPStatus.OK, b"alive")}
+async def served(
+    *,
+    backlog: Backlog | None = None,
+    entries: int = 1000,
+    token: str | None = None,
+    origins: tuple[str, ...] = (),
+    **options: Any,
+) -> AsyncIterator[Served]:
+    """Serve a hub on a free port; `entries` is the bound of its backlog, unless one is given."""
+    hub = Hub(backlog=Backlog(max_entries=entries) if backlog is None else backlog, epoch="e")
+    texts = {"/info": b"{}", "/hello": b"hello", "/livez": b"alive"}
+    answers = {path: Answer(HTTPStatus.OK, text) for path, text in texts.items()}
     endpoint = Endpoint(
-        hub, AccessRules(token=token), answer=answers.get, channels=[LOGS, EVENTS, STATS], version="1", **options
+        hub,
+        AccessRules(token=token, origins=origins),
+        answer=answers.get,
+        channels=[LOGS, EVENTS, STATS],
+        version="1",
+        **options,
     )
     await endpoint.start("127.0.0.1", 0)
     try:

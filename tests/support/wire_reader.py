@@ -13,11 +13,17 @@ from websockets.frames import Frame, Opcode
 from codeworm_monitor.frames import SUBPROTOCOL, Subscribe, encode_from_client
 
 
-def upgrade(path: str = "/ws", *headers: str, subprotocol: str | None = None, token: str | None = None) -> bytes:
+def upgrade(
+    path: str = "/ws",
+    *headers: str,
+    host: str = "127.0.0.1",
+    subprotocol: str | None = None,
+    token: str | None = None,
+) -> bytes:
     """Return the request that opens a WebSocket."""
     lines = [
         f"GET {path} HTTP/1.1",
-        "Host: 127.0.0.1",
+        f"Host: {host}",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Version: 13",
