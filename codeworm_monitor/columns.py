@@ -124,7 +124,9 @@ GAP_LAYOUT = Layout(
     (
         Column("epoch", LABEL, "identity of the relay's numbering", may_be_missing=False),
         Column("offset", pa.int64(), "place in the log of a source outage; missing for a gap of one reader"),
-        Column("cause", LABEL, "source_outage, relay_restart, trimmed or slow_reader", may_be_missing=False),
+        Column(
+            "cause", LABEL, "source_outage, relay_restart, trimmed, slow_reader or not_archived", may_be_missing=False
+        ),
         Column("started_at", TIME, "when the stretch began", may_be_missing=False),
         Column("ended_at", TIME, "when it ended", may_be_missing=False),
         Column("first_offset", pa.int64(), "first offset missed, where a count is known"),

@@ -77,19 +77,22 @@ class GapCause(StrEnum):
     SOURCE_OUTAGE = "source_outage"
     """The relay was not subscribed upstream; how many messages were published meanwhile nobody can tell."""
     RELAY_RESTART = "relay_restart"
-    """The cursor is of another numbering: the relay was restarted since."""
+    """The relay was away: what was published meanwhile is lost, and so may be the last it took before a crash."""
     TRIMMED = "trimmed"
     """The cursor is older than the relay's memory reaches back."""
     SLOW_READER = "slow_reader"
     """The reader took its messages too slowly and was moved on."""
+    NOT_ARCHIVED = "not_archived"
+    """The archive could not be written when they came: its disk was full, read-only or failing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
     """A known missing range, or an outage in which messages may have been missed.
 
-    A source outage is an entry of the log, with an offset of its own, the same for every reader. The other causes
-    concern one reader: no offset, but the range of offsets that this reader missed.
+    A source outage is an entry of the log, with an offset of its own, the same for every reader; so is a restart of a
+    relay with an archive. The other causes concern one reader: no offset, but the range of offsets that this reader
+    missed.
 
     Attributes:
         cause: Why.
@@ -112,8 +115,8 @@ class Gap:
     @property
     def missed(self) -> int | None:
         """How many entries were missed, or None where nobody can tell."""
-        if self.first_offset is None or self.last_offset is None:
-            return None
+        if self.first_offset is None or self.last_offset is None or self.cause is GapCause.RELAY_RESTART:
+            return None  # of the offsets set aside for a relay that crashed, most were never given
         return self.last_offset - self.first_offset + 1
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,6 +8,10 @@ Every error that this package raises on purpose derives from `MonitorError`::
     ├── RelayError              the relay could not start
     │   ├── PortTakenError          something else listens on the port
     │   └── EmbeddedServerError     the embedded server could not start
+    ├── ArchiveError            the archive cannot be used
+    │   ├── ArchiveBusyError        another relay writes to it
+    │   ├── ArchiveDamagedError     its database is damaged
+    │   └── ArchiveTooNewError      a newer release wrote it
     ├── SourceError             upstream failed
     │   ├── SourceRefusedError      a server answered, and said no
     │   └── RecordingError          a file of recorded traffic cannot be read
@@ -20,7 +24,13 @@ Each says what is wrong and what to do about it.
 
 from __future__ import annotations
 
+from os import PathLike
+
 __all__ = [
+    "ArchiveBusyError",
+    "ArchiveDamagedError",
+    "ArchiveError",
+    "ArchiveTooNewError",
     "ConnectError",
     "EmbeddedServerError",
     "FrameError",
@@ -80,6 +90,56 @@ class PortTakenError(RelayError):
 
 class EmbeddedServerError(RelayError):
     """The embedded server could not be found or did not come up."""
+
+
+class ArchiveError(MonitorError):
+    """The archive cannot be opened, read or written."""
+
+
+class ArchiveBusyError(ArchiveError):
+    """Another relay writes to the archive.
+
+    Attributes:
+        directory: The archive.
+    """
+
+    def __init__(self, directory: PathLike[str] | str, holder: str = "") -> None:
+        self.directory = directory
+        super().__init__(
+            f"another relay{holder and f' ({holder})'} writes to the archive {directory}: "
+            "stop that one, choose another directory with --archive, or run without one (--no-archive)"
+        )
+
+
+class ArchiveDamagedError(ArchiveError):
+    """The archive's database is damaged, or is no database.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: PathLike[str] | str, reason: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is damaged ({reason}): `python -m codeworm_monitor archive repair` saves what can be read"
+        )
+
+
+class ArchiveTooNewError(ArchiveError):
+    """A newer release of this package wrote the archive.
+
+    Attributes:
+        path: The file.
+        version: Version of its form.
+    """
+
+    def __init__(self, path: PathLike[str] | str, version: int, known: int) -> None:
+        self.path = path
+        self.version = version
+        super().__init__(
+            f"{path} was written by a newer release (form {version}, this one knows {known}): update codeworm_monitor, "
+            "or choose another directory with --archive"
+        )
 
 
 class SourceError(MonitorError):

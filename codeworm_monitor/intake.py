@@ -132,11 +132,15 @@ class Intake:
         self._count(count)
         if live_at is not None:
             self.snapshot = self._activity.snapshot
+            if live_at > self.relay_time():  # its clock is further ahead than its greeting said: it runs faster
+                self.clock_ahead = live_at - time.time()
             self.lag = max(0.0, self.relay_time() - live_at)
 
     def take_gap(self, epoch: str, gap: Gap) -> None:
         """Take a gap."""
-        if gap.cause in _SINCE_WE_LEFT and self.lost_at is not None:  # the relay cannot know when this reader left
+        if (
+            gap.cause in _SINCE_WE_LEFT and gap.offset is None and self.lost_at is not None
+        ):  # the relay cannot know when this reader left
             gap = replace(gap, started_at=min(self.lost_at, gap.ended_at))
         self.gaps.append([(epoch, gap)])
         self.gap_count += 1
