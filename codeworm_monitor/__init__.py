@@ -1,7 +1,7 @@
 """Relay CodeWorm's Redis channels over WebSocket, and watch and analyse them in a notebook.
 
 Two halves: the relay (`Relay`, `start_relay_in_thread`, or `python -m codeworm_monitor`) and the notebook side
-(`connect`, `open_recording`). Names load when first used, so that importing the package costs next to nothing and
+(`connect`, `open_archive`, `open_recording`). Names load when first used, so that importing the package costs next to nothing and
 neither half imports what only the other needs.
 """
 
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codeworm_monitor.errors import MonitorError
     from codeworm_monitor.monitor import Monitor, connect, open_recording
-    from codeworm_monitor.relay import Relay, start_relay_in_thread
+    from codeworm_monitor.opened import Archive, open_archive
+    from codeworm_monitor.relay import Relay
+    from codeworm_monitor.relay_thread import start_relay_in_thread
     from codeworm_monitor.settings import RelaySettings
 
 __version__ = "0.1.0"
@@ -23,24 +25,28 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
+    "Archive",
     "Monitor",
     "MonitorError",
     "Relay",
     "RelaySettings",
     "__version__",
     "connect",
+    "open_archive",
     "open_recording",
     "start_relay_in_thread",
 ]
 
 _HOMES = {
+    "Archive": "opened",
     "Monitor": "monitor",
     "MonitorError": "errors",
     "Relay": "relay",
     "RelaySettings": "settings",
     "connect": "monitor",
+    "open_archive": "opened",
     "open_recording": "monitor",
-    "start_relay_in_thread": "relay",
+    "start_relay_in_thread": "relay_thread",
 }
 
 

@@ -103,12 +103,33 @@ class Backlog:
         start, end = self._fitting(first, max_bytes, max_entries)
         return self._channels[start:end], self._data[start:end]  # type: ignore[return-value]  # none is None from `oldest` on
 
+    def columns(
+        self, first: int, *, max_bytes: int, max_entries: int
+    ) -> tuple[list[float], list[str], list[bytes], list[Mark | Gap | None]]:
+        """Return what `span` does as columns, in the form that `extend` takes."""
+        start, end = self._fitting(first, max_bytes, max_entries)
+        data = self._data[start:end]
+        return self._times[start:end], self._channels[start:end], data, self._notes[start:end]  # type: ignore[return-value]
+
+    def begin_at(self, head: int) -> None:
+        """Let the next entry, which must be the first, have the offset `head + 1`."""
+        if self.head + 1 != self._base or self._sizes:
+            raise ValueError("a backlog that holds entries goes on with their numbering")
+        self.head, self._base, self.oldest = head, head + 1, head + 1
+
     def __reversed__(self) -> Iterator[Entry]:
         """Yield the entries from the newest to the oldest."""
         last = self.head
         while last >= self.oldest:
             yield from reversed(self.between(last - BLOCK + 1, last))
             last -= BLOCK
+
+    def count(self, *, channels: frozenset[str] = frozenset(), but: str = "") -> int:
+        """Return how many messages are here that `offset_of_newest` counts."""
+        here = self._channels[self.oldest - self._base :]
+        if channels:
+            return sum([channel in channels for channel in here])
+        return len(here) - here.count("") - (here.count(but) if but else 0)
 
     def offset_of_newest(self, count: int, *, channels: frozenset[str] = frozenset(), but: str = "") -> int:
         """Return the offset of the oldest of the newest `count` messages; `oldest` if there are fewer.

@@ -439,7 +439,7 @@ def _relay(redis_port: int) -> Iterator[_Relay]:
     # Defaults are measured, and no notebook shall find this relay.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     command = [sys.executable, "-m", "codeworm_monitor", "relay", "--port", "0", "--no-token"]
-    command += ["--redis-url", f"redis://127.0.0.1:{redis_port}"]
+    command += ["--redis-url", f"redis://127.0.0.1:{redis_port}", "--archive", str(directory)]
     with subprocess.Popen(
         [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(directory), str(STOP_WITHIN), *command],
         stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codeworm_monitor.columns import LABEL, TEXT, Layout
+from codeworm_monitor.moments import plain_moment
 from codeworm_monitor.records import LEVELS, AnyRecord, level_rank
 from codeworm_monitor.rows import extra_text
 
@@ -133,62 +134,17 @@ def moment(value: Moment, now: float) -> datetime:
         TypeError: It is of another type.
         ValueError: It cannot be read, or lies outside the years 1 to 9999.
     """
-    present = datetime.fromtimestamp(now, UTC)
     try:
         if pd.isna(value):
             raise ValueError("no time at all")
         match value:
-            case "now":
-                return present
-            case "today" | "yesterday":
-                midnight = present.replace(hour=0, minute=0, second=0, microsecond=0)
-                return midnight - timedelta(days=value == "yesterday")
-            case str():
-                if (ago := _duration(value)) is not None:
-                    return present - ago
-                time = datetime.fromisoformat(value)
             case pd.Timedelta():
-                return present - value.to_pytimedelta()
-            case timedelta():
-                return present - value
+                value = value.to_pytimedelta()
             case pd.Timestamp():
-                time = value.to_pydatetime(warn=False)
-            case datetime():
-                time = value
-            case _:
-                raise TypeError(f"a time is a text, a datetime or a timedelta, not {type(value).__name__}")
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+                value = value.to_pydatetime(warn=False)
     except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{value!r} is no time: write a duration (15min, 2h, 1d), today, yesterday, or 2026-11-22T21:56"
-        ) from error
-
-
-def _duration(text: str) -> timedelta | None:
-    # By hand: pandas takes fewer spellings with each release ("1d" is deprecated), and Python has no parser of its own.
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?\s*[a-z]+\s*)+", text):
-        return None
-    total = timedelta()
-    for number, unit in re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text):
-        seconds = _UNITS.get(unit)
-        if seconds is None:
-            raise ValueError(f"{unit} is no unit of time")
-        total += timedelta(seconds=float(number) * seconds)
-    return total
-
-
-_UNITS = {
-    unit: seconds
-    for units, seconds in (
-        ("ms", 0.001),
-        ("s sec second seconds", 1),
-        ("m min minute minutes", 60),
-        ("h hour hours", 3600),
-        ("d day days", 86_400),
-        ("w week weeks", 604_800),
-    )
-    for unit in units.split()
-}
+        raise ValueError(f"{value!r} is no time") from error
+    return plain_moment(value, now)
 
 
 def _level_test(value: object) -> Callable[[str | None], bool]:

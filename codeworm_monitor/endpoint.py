@@ -9,8 +9,9 @@ import functools
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from http import HTTPStatus
+from itertools import chain
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -23,13 +24,15 @@ from websockets.typing import Subprotocol
 from codeworm_monitor import frames
 from codeworm_monitor.access import AccessRules, Refusal
 from codeworm_monitor.admission import Admission
+from codeworm_monitor.archive.writer import ArchiveWriter
+from codeworm_monitor.catchup import CatchUp
 from codeworm_monitor.connection import ReaderConnection
 from codeworm_monitor.envelope import Cursor, Envelope
 from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
-from codeworm_monitor.fanout import BATCH, Fanout, Reader, is_v1
+from codeworm_monitor.fanout import BATCH, Fanout, is_v1
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer, respond
-from codeworm_monitor.hub import Hub
+from codeworm_monitor.hub import Hub, Start
 from codeworm_monitor.records import Kind, kind_of
 from codeworm_monitor.statistics import RateMeter
 
@@ -63,7 +66,7 @@ class Endpoint:
     Args:
         hub: What is served.
         rules: Who may connect.
-        answer: Answers HTTP requests on other paths than the WebSocket's; None is answered 404.
+        answer: Answers HTTP requests on other paths than the WebSocket's, given path and query; None is answered 404.
         channels: Channels relayed, as `hello` tells them.
         version: Version told to readers.
         path: Path of the WebSocket.
@@ -72,6 +75,7 @@ class Endpoint:
         max_inbound: Largest message taken from a reader, in bytes.
         inbound_rate: Messages a second taken from one reader.
         note: Told of what befalls the endpoint: an event's name, a level, details.
+        clock: What readers are told of the time, Unix seconds.
         window: Seconds in which messages after the first are joined into one write.
         send_timeout: Seconds a reader may take nothing before it is cut.
         heartbeat: Seconds after which a v2 reader that was sent nothing is told the position.
@@ -82,7 +86,7 @@ class Endpoint:
         hub: Hub,
         rules: AccessRules,
         *,
-        answer: Callable[[str], Answer | None],
+        answer: Callable[[str, str], Awaitable[Answer | None]],
         channels: Sequence[str],
         version: str,
         path: str = "/ws",
@@ -91,6 +95,7 @@ class Endpoint:
         max_inbound: int = 64 * 2**10,
         inbound_rate: float = 50.0,
         note: Callable[..., None] = lambda event, **details: None,
+        clock: Callable[[], float] = time.time,
         window: float = 0.002,
         send_timeout: float = 10.0,
         heartbeat: float = 15.0,
@@ -121,10 +126,18 @@ class Endpoint:
         self._max_inbound = max_inbound
         self._inbound_rate = inbound_rate
         self._note = note
+        self._clock = clock
         self._history_frame: tuple[int, bytes | None] = (-1, None)
         self._server: Server | None = None
         self._everyone: set[ReaderConnection] = set()  # from the first byte to the last
         self._sweeper: asyncio.Task[None] | None = None
+        self._catch_up: CatchUp | None = None
+        self._is_open = asyncio.Event()
+
+    @property
+    def catching_up(self) -> int:
+        """Readers that are served from the archive now."""
+        return 0 if self._catch_up is None else self._catch_up.readers
 
     @property
     def readers(self) -> int:
@@ -138,8 +151,19 @@ class Endpoint:
             raise RelayError("the endpoint is not started")
         return cast(int, self._server.sockets[0].getsockname()[1])
 
+    def open(self, archive: ArchiveWriter | None = None) -> None:
+        """Begin to serve readers; those that are connected already have been waiting for it.
+
+        Args:
+            archive: Where readers are served from whose place lies before the backlog; None: they are told a gap.
+        """
+        if archive is not None:
+            self._catch_up = CatchUp(self.hub, self.fanout, archive)
+            self.fanout.take_over = self._catch_up.take_over
+        self._is_open.set()
+
     async def start(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
-        """Begin to listen.
+        """Begin to listen; readers are served from `open` on.
 
         Raises:
             PortTakenError: Something else listens there.
@@ -185,6 +209,8 @@ class Endpoint:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         self.fanout.close()
+        if self._catch_up is not None:
+            await self._catch_up.aclose()
         # A stalled reader, or one that never finishes its handshake, would hold the close for ever.
         for connection in list(self._everyone):
             if connection.paused or connection.is_in_handshake:
@@ -232,7 +258,7 @@ class Endpoint:
 
     # HTTP, and the handshake
 
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         try:
             target = urlsplit(request.path)
         except ValueError:
@@ -251,7 +277,7 @@ class Endpoint:
                 subprotocols=_offered(request),
             )
         if refusal is None and target.path != self._path:
-            answer = self._answer(target.path)
+            answer = await self._answer(target.path, target.query)
             if answer is not None:
                 return respond(request, answer)
             refusal = Refusal(404, f"Nothing is here; the WebSocket is at {self._path}.")
@@ -276,6 +302,7 @@ class Endpoint:
         self.admission.enter(address)
         self._note("reader_connected", address=address, protocol=protocol, readers=self.readers)
         try:
+            await self._is_open.wait()
             if protocol == "v2":
                 await self._speak_v2(connection)
             else:
@@ -287,8 +314,7 @@ class Endpoint:
             with contextlib.suppress(ConnectionClosed):
                 await connection.close(frames.CLOSE_PROTOCOL, _within(str(error), CLOSE_REASON))
         finally:
-            if connection.reader is not None:
-                self.fanout.remove(connection.reader)
+            await self._unsubscribe(connection)
             self.admission.leave(address)
             self._note("reader_left", address=address, protocol=protocol, readers=self.readers)
 
@@ -323,7 +349,7 @@ class Endpoint:
         if head != self.hub.head:
             backlog = self.hub.backlog
             newest: list[Envelope] = []
-            for entry in reversed(backlog):
+            for entry in chain(reversed(backlog), reversed(self.hub.past)):
                 if len(newest) >= self._history:
                     break
                 if is_v1(entry) and kind_of(entry.channel) is not Kind.STATS:
@@ -337,7 +363,7 @@ class Endpoint:
         hello = frames.Hello(
             version=self._version,
             epoch=hub.epoch,
-            oldest=hub.backlog.oldest,
+            oldest=hub.backlog.oldest if self._catch_up is None else self._catch_up.oldest,
             head=hub.head,
             channels=self._channels,
             snapshot=hub.snapshot.as_dict(),
@@ -347,16 +373,16 @@ class Endpoint:
                 "batch_bytes": BATCH,
                 "messages_per_second": self._inbound_rate,
             },
-            time=time.time(),
+            time=self._clock(),
         )
         _send(connection, frames.encode_v2(hello))
         await connection.drain()
         messages = self._metered(connection)
-        reader: Reader | None = None
+        is_subscribed = False
         opened_at = asyncio.get_running_loop().time()
         while True:
             try:
-                async with asyncio.timeout_at(opened_at + OPEN_TIMEOUT if reader is None else None):
+                async with asyncio.timeout_at(None if is_subscribed else opened_at + OPEN_TIMEOUT):
                     message = await anext(messages, None)
             except TimeoutError:
                 raise FrameError(f"no subscribe came within {OPEN_TIMEOUT:.0f} s") from None
@@ -364,24 +390,38 @@ class Endpoint:
                 return
             match frames.parse_from_client(message):
                 case frames.Ping():
-                    _send(connection, frames.encode_v2(frames.Pong(time.time())))
+                    _send(connection, frames.encode_v2(frames.Pong(self._clock())))
                 case frames.Subscribe() as request:
-                    if reader is not None:
+                    if is_subscribed:
                         await asyncio.sleep(RESUBSCRIBE_PAUSE)
                         if connection.state is not State.OPEN:
                             return
-                        self.fanout.remove(reader)
-                    reader = self._subscribe(connection, request)
+                        await self._unsubscribe(connection)
+                    is_subscribed = True
+                    await self._subscribe(connection, request)
             await connection.drain()
 
-    def _subscribe(self, connection: ReaderConnection, request: frames.Subscribe) -> Reader:
-        start = self.hub.start_of(request)
+    async def _subscribe(self, connection: ReaderConnection, request: frames.Subscribe) -> None:
+        start: Start | None = None
+        if self._catch_up is not None and self.hub.falls_short(request):
+            start = await self._catch_up.start_of(request)
+        if start is None:
+            start = self.hub.start_of(request)
         cursor = Cursor(self.hub.epoch, start.offset)
         answer = frames.Subscribed(cursor=cursor, recovered=start.recovered, reason=start.reason)
         _send(connection, frames.encode_v2(answer))
         if start.gap is not None:
             _send(connection, frames.encode_v2(start.gap))
-        return self.fanout.add(connection, is_v2=True, wanted=request.filter, offset=start.offset)
+        if self._catch_up is not None and start.offset < self.hub.backlog.oldest - 1:
+            self._catch_up.begin(connection, request.filter, start.offset)
+        else:
+            self.fanout.add(connection, is_v2=True, wanted=request.filter, offset=start.offset)
+
+    async def _unsubscribe(self, connection: ReaderConnection) -> None:
+        if self._catch_up is not None:
+            await self._catch_up.end(connection)
+        if connection.reader is not None:
+            self.fanout.remove(connection.reader)
 
 
 def _send(connection: ReaderConnection, text: bytes) -> None:

@@ -12,7 +12,7 @@ import functools
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 import orjson
@@ -222,6 +222,8 @@ class Lane:
             if reader.offset >= head or reader.connection.paused:
                 break
             if reader.offset < oldest - 1:
+                if fanout.take_over(reader):
+                    return False
                 fanout.skip(reader)
             frames, reader.offset, told = self.chunk(reader.offset)
             if frames:
@@ -303,7 +305,7 @@ class Fanout:
     """Brings the log to every reader.
 
     Order: each reader gets ascending offsets, without duplicates. Loss: none while its cursor is within the backlog;
-    behind that, a v2 reader is told by a gap and moved on, and a v1 reader, whose protocol has no word for it, is
+    behind that, a v2 reader is taken over (`take_over`) or told by a gap and moved on, and a v1 reader, whose protocol has no word for it, is
     moved on. Isolation: a reader whose socket takes no more is left alone until it does; what waits for it is at most
     one write (`CHUNK`) and the transport's high-water mark. The endpoint cuts those that take nothing.
 
@@ -324,6 +326,8 @@ class Fanout:
         """The clock for all but times that are told."""
         self._lanes: dict[tuple[bool, Filter], Lane] = {}
         self._spans: dict[int, _Span] = {}
+        self.take_over: Callable[[Reader], bool] = lambda reader: False
+        """Asked to take a reader out whose cursor fell behind the backlog; if it does not, the reader is moved on."""
         self.chunks = _Chunks()
         """Bytes that lanes share among their readers."""
         self._flushed_at = -1.0

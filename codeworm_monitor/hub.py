@@ -69,7 +69,10 @@ class Hub:
         """Messages whose data is not the payload, by mark."""
         self.gaps: Counter[GapCause] = Counter()
         """Gaps by cause, those of single readers included."""
+        self.past: Sequence[Envelope] = ()
+        """The newest messages before the first of the backlog, as far as they are known: of the run before."""
         self._max_payload = max_payload
+        self._born = self.backlog.head
         self._activity = Activity()
         # Of the channels seen so far, those of log lines: most of these change nothing in the state.
         self._quiet: set[str] = {RELAY_CHANNEL}
@@ -90,6 +93,22 @@ class Hub:
     def snapshot(self) -> Snapshot:
         """What the publisher is doing now, as far as the messages tell."""
         return self._activity.snapshot
+
+    def take_up(self, epoch: str, head: int, past: Sequence[Envelope] = ()) -> None:
+        """Go on with the numbering of a run before, and with the state of the publisher as its newest messages tell it.
+
+        To be called before anything is received.
+
+        Args:
+            epoch: Identity of the numbering.
+            head: Newest offset that was given.
+            past: The newest messages that are kept, oldest first.
+        """
+        self.backlog.begin_at(head)
+        self.epoch, self._born, self.past = epoch, head, past
+        for envelope in past:
+            if envelope.channel != RELAY_CHANNEL and envelope.mark is None:
+                self._activity.fold(envelope.channel, orjson.loads(envelope.data), envelope.received_at)
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Have a function called, without arguments, after each growth of the log. It must neither wait nor raise."""
@@ -143,8 +162,23 @@ class Hub:
         self.backlog.append(replace(gap, offset=self.backlog.head + 1))
         self._tell()
 
+    def falls_short(self, request: Subscribe) -> bool:
+        """Tell whether a subscription asks for entries that are older than the backlog's."""
+        backlog = self.backlog
+        if backlog.oldest == 1:
+            return False
+        if request.cursor is not None:
+            return request.cursor.epoch == self.epoch and request.cursor.offset < backlog.oldest - 1
+        if request.tail is not None:
+            return request.tail > self.count(request.filter.channels)
+        return request.time is not None and backlog.offset_at(request.time) == backlog.oldest
+
+    def count(self, channels: frozenset[str] = frozenset()) -> int:
+        """Return how many messages of publishers the backlog holds, on these channels, or on any if empty."""
+        return self.backlog.count(channels=channels, but=RELAY_CHANNEL)
+
     def start_of(self, request: Subscribe) -> Start:
-        """Return where a subscription begins, and what it has missed."""
+        """Return where a subscription begins, and what it has missed, as far as the backlog reaches."""
         backlog = self.backlog
         before_oldest = backlog.oldest - 1
         if request.cursor is not None:
@@ -179,21 +213,24 @@ class Hub:
             return Start(before_oldest, recovered=False, reason="trimmed", gap=gap)
         return Start(cursor.offset, recovered=True)
 
-    def missed_by_slow(self, offset: int, sent_at: float) -> Gap | None:
+    def missed_by_slow(self, offset: int, sent_at: float, cause: GapCause = GapCause.SLOW_READER) -> Gap | None:
         """Return the gap of a reader whose cursor fell behind the backlog, or None if it did not.
 
         Args:
             offset: The reader's cursor.
             sent_at: When it was last sent something, Unix seconds.
+            cause: Why nothing older can be had.
         """
         before_oldest = self.backlog.oldest - 1
         if offset >= before_oldest:
             return None
-        return self._missed(GapCause.SLOW_READER, sent_at, offset + 1, before_oldest)
+        return self._missed(cause, sent_at, offset + 1, before_oldest)
 
     def _missed(self, cause: GapCause, started_at: float, first: int | None, last: int) -> Gap:
         """Return the gap up to an offset; `first` is None where nobody can tell how many are missing."""
         self.gaps[cause] += 1
+        if first is not None and first <= self._born:
+            first = None  # between the offsets of two runs may be some that were never given: no count is known
         ended_at = _time_of(next(iter(self.backlog.between(last + 1, last + 1)), None)) or time.time()
         return Gap(
             cause=cause,

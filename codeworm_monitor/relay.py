@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import secrets
 import ssl
-import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
@@ -23,21 +21,25 @@ import orjson
 from codeworm_monitor import __version__, discovery
 from codeworm_monitor.access import AccessRules
 from codeworm_monitor.admission import Admission
+from codeworm_monitor.archive.database import named_directory
+from codeworm_monitor.archive.upkeep import Upkeep
+from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.backoff import delays
 from codeworm_monitor.embedded import EmbeddedServer, Presence, running_redis
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Gap, GapCause
-from codeworm_monitor.errors import EmbeddedServerError, RelayError, SettingError
+from codeworm_monitor.errors import ArchiveError, EmbeddedServerError, RelayError, SettingError
 from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import Journal
+from codeworm_monitor.pages import history_page, parse_page_request
 from codeworm_monitor.settings import RelaySettings, redacted
 from codeworm_monitor.sources import Connected, Disconnected, Message, Probe, Source
 from codeworm_monitor.sources.redis import RedisSource
 from codeworm_monitor.statistics import RelayStatistics, prometheus_text
 
-__all__ = ["Relay", "RelayThread", "start_relay_in_thread"]
+__all__ = ["Relay"]
 
 PORTION = 4096
 """Messages taken in at one time, at most; however many came at once, readers get these before more enter the backlog."""
@@ -64,7 +66,9 @@ class Relay:
 
     Args:
         settings: How it runs; None: the defaults.
-        source: Where messages come from; None: Redis, as the settings say, or the embedded server.
+        source: Where messages come from; None: Redis, as the settings say, or the embedded server. With a source of
+            the caller's, nothing is kept unless `archive` names a directory.
+        clock: What readers are told of the time, Unix seconds; for a source that serves the past.
         options: Single settings, by name, that take precedence over `settings`.
 
     Raises:
@@ -75,7 +79,14 @@ class Relay:
         ...     print(relay.url)
     """
 
-    def __init__(self, settings: RelaySettings | None = None, *, source: Source | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        settings: RelaySettings | None = None,
+        *,
+        source: Source | None = None,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ) -> None:
         self.settings = replace(settings or RelaySettings(), **options)
         self.token = None if self.settings.no_token else self.settings.token or secrets.token_urlsafe(24)
         """What readers must present; None: nothing."""
@@ -89,6 +100,7 @@ class Relay:
         self.redis_url: str | None = self.settings.redis_url
         """Redis to publish to; None with a source of the caller's."""
         self._source = source
+        self._clock = clock
         self._embedded: EmbeddedServer | None = None
         self._endpoint: Endpoint | None = None
         self._announcement: Path | None = None
@@ -98,6 +110,7 @@ class Relay:
         self._lost: Disconnected | None = None
         self._state_since = time.time()
         self._is_connected = asyncio.Event()
+        self._archive = self._new_archive()
 
     @property
     def port(self) -> int:
@@ -125,6 +138,11 @@ class Relay:
         return self._announcement
 
     @property
+    def archive(self) -> Path | None:
+        """The directory in which messages are kept; None: they are not."""
+        return None if self._archive is None else self._archive.directory
+
+    @property
     def _started(self) -> Endpoint:
         if self._endpoint is None:
             raise RelayError("the relay is not started")
@@ -137,6 +155,8 @@ class Relay:
 
         Raises:
             PortTakenError: Something else listens on the port.
+            ArchiveBusyError: Another relay writes to the archive.
+            ArchiveTooNewError: A newer release wrote it.
             EmbeddedServerError: The embedded server was needed and did not come up.
             RelayError: The relay was started before.
         """
@@ -159,6 +179,7 @@ class Relay:
             max_inbound=settings.max_inbound,
             inbound_rate=settings.inbound_rate,
             note=self._journal.note,
+            clock=self._clock,
             window=settings.window,
             send_timeout=settings.send_timeout,
             heartbeat=settings.heartbeat,
@@ -166,6 +187,9 @@ class Relay:
         try:
             tls = await asyncio.to_thread(_tls_context, settings.tls_cert, settings.tls_key)
             await endpoint.start(settings.host, settings.port, tls=tls)  # first: a taken port should start nothing else
+            if self._archive is not None:
+                await self._open_archive(self._archive)
+            endpoint.open(self._archive)
             source = self._source = self._source or await self._find_redis()
             self.upstream = source.name
             self._announcement = await asyncio.to_thread(
@@ -199,6 +223,8 @@ class Relay:
             await asyncio.wait(self._tasks, timeout=2)
         if self._endpoint is not None:
             await self._endpoint.aclose(within=self.settings.drain)
+        if self._archive is not None:
+            await self._archive.aclose(within=self.settings.drain)
         if self._embedded is not None:
             await self._embedded.aclose()
         for task in self._tasks:
@@ -223,6 +249,33 @@ class Relay:
         if self._endpoint is None:
             return "<Relay not started>"
         return f"<Relay {self.url}: {self._endpoint.readers} readers, {self.hub.head} entries from {self.upstream}>"
+
+    # What is kept
+
+    def _new_archive(self) -> ArchiveWriter | None:
+        settings = self.settings
+        # What a program plays into a relay is no part of the user's record, unless it says so.
+        if settings.no_archive or (settings.archive is None and self._source is not None):
+            return None
+        return ArchiveWriter(named_directory(settings.archive), note=self._journal.note)
+
+    async def _open_archive(self, archive: ArchiveWriter) -> None:
+        """Go on with the numbering that the archive holds, and say what is missing since."""
+        opening = await archive.open(self.hub.epoch)
+        self.hub.take_up(opening.epoch, opening.head, opening.past)
+        archive.follow(self.hub.backlog)
+        self.hub.listen(archive.on_growth)
+        if opening.gap is not None:
+            self.hub.report(opening.gap)
+        upkeep = Upkeep(
+            archive,
+            days=self.settings.archive_days,
+            max_bytes=self.settings.archive_bytes,
+            note=self._journal.note,
+        )
+        self._tasks.append(asyncio.create_task(upkeep.run(), name="relay:upkeep"))
+        kept = f"messages are kept in {archive.directory} for {self.settings.archive_days:g} days, "
+        log.info("%s%.1f GB at most", kept, self.settings.archive_bytes / 1e9)
 
     # Upstream
 
@@ -290,6 +343,8 @@ class Relay:
                         self._on_connected(at)
                     case Disconnected():
                         self._on_disconnected(happening)
+                    case Gap():
+                        self.hub.report(happening)
 
     def _on_connected(self, at: float) -> None:
         if self._lost is not None:
@@ -358,6 +413,8 @@ class Relay:
             probe_round_trip=None if probe is None else probe.round_trip,
             probe_reason="" if probe is None else probe.reason,
             last_message_at=hub.snapshot.last_message_at,
+            readers_catching_up=endpoint.catching_up,
+            archive=None if self._archive is None else self._archive.status,
         )
 
     @property
@@ -365,12 +422,13 @@ class Relay:
         """The canary through Redis; None with a source that has none."""
         return self._source.probe if isinstance(self._source, RedisSource) else None
 
-    def _answer(self, path: str) -> Answer | None:
+    async def _answer(self, path: str, query: str) -> Answer | None:
         match path:
             case "/livez":
                 return Answer(HTTPStatus.OK, b"alive\n")
             case "/readyz":
                 probe = "" if self._probe is None else f"probe: {self._probe}\n"
+                probe += "" if self._archive is None else f"archive: {self._archive}\n"
                 if self._is_connected.is_set():
                     return Answer(HTTPStatus.OK, f"ready\n{probe}".encode())
                 reason = "not subscribed yet" if self._lost is None else self._lost.reason
@@ -378,15 +436,27 @@ class Relay:
             case "/metrics":
                 body, content_type = prometheus_text(self.statistics())
                 return Answer(HTTPStatus.OK, body, content_type)
+            case "/history":
+                return await self._history(query)
             case "/info":
                 known = {
                     "statistics": self.statistics().as_dict(),
                     "channels": self.settings.channels,
                     "snapshot": self.hub.snapshot.as_dict(),
+                    "archive": None if self.archive is None else {"directory": str(self.archive.absolute())},
                 }
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:
                 return None
+
+    async def _history(self, query: str) -> Answer:
+        try:
+            page = await history_page(parse_page_request(query, time.time()), self.hub, self._archive)
+        except ValueError as error:
+            return Answer(HTTPStatus.BAD_REQUEST, f"{error}\n".encode(errors="replace"))
+        except ArchiveError as error:
+            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode(errors="replace"))
+        return Answer(HTTPStatus.OK, page, JSON)
 
 
 def _portions(messages: list[Message], most: int, most_bytes: int) -> Iterator[list[Message]]:
@@ -410,88 +480,3 @@ def _tls_context(certificate: str | None, key: str | None) -> ssl.SSLContext | N
     except (OSError, ssl.SSLError) as error:
         raise SettingError("tls_cert", f"{certificate} cannot be used: {error.strerror or error}") from error
     return context
-
-
-class RelayThread:
-    """A relay in a thread and an event loop of its own, made by `start_relay_in_thread`.
-
-    It goes on while the program, or a notebook's cell, blocks. Use `with`, or call `close`.
-    """
-
-    def __init__(self, relay: Relay, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-        self.relay = relay
-        """The relay; of its methods, only `statistics` may be called from other threads."""
-        self._loop = loop
-        self._thread = thread
-
-    @property
-    def url(self) -> str:
-        """WebSocket URL for readers on this machine; without the token."""
-        return self.relay.url
-
-    @property
-    def token(self) -> str | None:
-        """What readers must present; None: nothing."""
-        return self.relay.token
-
-    def close(self) -> None:
-        """Stop the relay and its thread; may be called again. Takes as long as `Relay.aclose`."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self.relay.aclose(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<RelayThread {self.relay!r}>"
-
-
-def start_relay_in_thread(
-    settings: RelaySettings | None = None, *, source: Source | None = None, **options: Any
-) -> RelayThread:
-    """Start a relay in a thread of its own and return when readers can connect.
-
-    Args:
-        settings: As for `Relay`, as are the next two.
-        source: Where messages come from. It is iterated in the relay's thread.
-        options: Single settings.
-
-    Raises:
-        SettingError: A setting has an unusable value.
-        RelayError: The relay could not start; see `Relay.start`.
-
-    Example:
-        >>> with start_relay_in_thread(port=0) as relay:
-        ...     print(relay.url)
-    """
-    started: concurrent.futures.Future[RelayThread] = concurrent.futures.Future()
-
-    def run() -> None:
-        with asyncio.Runner() as runner:
-            loop = runner.get_loop()
-            try:
-                relay = runner.run(_start(settings, source, options))
-            except BaseException as error:  # noqa: BLE001  # handed to the caller, whatever it is
-                started.set_exception(error)
-                return
-            started.set_result(RelayThread(relay, loop, threading.current_thread()))
-            loop.run_forever()
-
-    thread = threading.Thread(target=run, name="codeworm_monitor:relay", daemon=True)
-    thread.start()
-    try:
-        return started.result()
-    except BaseException:
-        thread.join(timeout=10)  # it is ending
-        raise
-
-
-async def _start(settings: RelaySettings | None, source: Source | None, options: dict[str, Any]) -> Relay:
-    return await Relay(settings, source=source, **options).start()

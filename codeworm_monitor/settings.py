@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from codeworm_monitor.errors import SettingError
 
@@ -19,6 +19,8 @@ __all__ = ["DEFAULT_CHANNELS", "ENVIRONMENT_PREFIX", "RelaySettings", "SettingFi
 ENVIRONMENT_PREFIX = "CODEWORM_MONITOR_"
 DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
 
+
+MAX_CHANNEL = 200
 
 _TAKEN_PATHS = frozenset(
     f"/{name}"
@@ -35,6 +37,7 @@ def _setting(default: Any, help: str, *, is_secret: bool = False) -> Any:
 
 
 _LEAST = {
+    "archive_bytes": 16 * 2**20,
     "history": 0,
     "backlog": 1,
     "backlog_bytes": 1,
@@ -88,6 +91,14 @@ class RelaySettings:
         "Further name by which the relay may be addressed (Host header); repeatable. IP addresses and localhost always may.",
     )
 
+    # What is kept
+    archive: str | None = _setting(
+        None, "Directory in which every message is kept. None: `codeworm_monitor/archive` among the user's data."
+    )
+    no_archive: bool = _setting(default=False, help="Keep nothing on disk.")
+    archive_days: float = _setting(90.0, "Days that messages are kept.")
+    archive_bytes: int = _setting(5 * 2**30, "Most bytes that the archive may take; the oldest messages leave first.")
+
     # Bounds
     history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
     backlog: int = _setting(200_000, "Newest messages kept for readers that resume.")
@@ -118,6 +129,8 @@ class RelaySettings:
         _check_url(self.redis_url)
         if not self.channels or any(not name or not name.isprintable() for name in self.channels):
             raise SettingError("channels", "name at least one channel, such as codeworm:logs")
+        if any(len(quote(name, safe="")) > MAX_CHANNEL for name in self.channels):  # a directory is named for each
+            raise SettingError("channels", f"a channel's name takes {MAX_CHANNEL} bytes, percent-encoded, at most")
         if not self.host:
             raise SettingError("host", "an address such as 127.0.0.1, or 0.0.0.0 for all")
         if not 0 <= self.port <= 65535:
@@ -139,6 +152,10 @@ class RelaySettings:
         for name in ("dead_after", "send_timeout", "heartbeat", "drain"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingError(name, f"{getattr(self, name)} is not between 0 and 86,400 seconds")
+        if self.archive is not None and (self.no_archive or not self.archive):
+            raise SettingError("archive", "name a directory, or give --no-archive, not both")
+        if not 0 < self.archive_days <= 36_525:
+            raise SettingError("archive_days", f"{self.archive_days} is not between 0 and 36,525 days")
         if not 0 <= self.window <= 1:
             raise SettingError("window", f"{self.window} is not between 0 and 1 second")
         if self.log_format not in ("console", "json"):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Imported here and not when first asked: it reads files, which would hold the loop for some 50 ms.
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+if TYPE_CHECKING:
+    from codeworm_monitor.archive.writer import ArchiveStatus
 
 __all__ = ["RateMeter", "ReaderLag", "RelayStatistics", "prometheus_text"]
 
@@ -93,6 +96,8 @@ class RelayStatistics:
         probe_reason: Why there is none, or it does not come back; else empty.
         loop_lag: Seconds by which the event loop was late at the last look.
         last_message_at: When the newest message came; None before the first.
+        readers_catching_up: Readers that are served from the archive, now.
+        archive: The archive; None if nothing is kept.
     """
 
     version: str
@@ -128,6 +133,8 @@ class RelayStatistics:
     probe_reason: str
     loop_lag: float
     last_message_at: float | None
+    readers_catching_up: int
+    archive: ArchiveStatus | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
@@ -165,7 +172,14 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("messages_per_second", "Entries numbered a second, over ten seconds.", now.messages_per_second),
         ("sent_bytes_per_second", "Bytes of messages handed to sockets a second, likewise.", now.bytes_sent_per_second),
         ("most_behind_entries", "Entries by which the reader farthest behind is behind.", now.most_behind),
+        ("readers_catching_up", "Readers that are served from the archive.", now.readers_catching_up),
     ]
+    if now.archive is not None:
+        gauges += [
+            ("archive_writing", "1 while the archive can be written.", float(now.archive.is_writing)),
+            ("archived_offset", "Newest offset that is on disk.", now.archive.archived),
+            ("archive_waiting_entries", "Entries that are not on disk yet.", now.archive.waiting),
+        ]
     optional: list[tuple[str, str, float | None]] = [
         ("last_message_seconds", "When the newest message came, Unix seconds.", now.last_message_at),
         ("probe_age_seconds", "Since the newest probe through Redis that came back was sent.", now.probe_age),
@@ -182,6 +196,8 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("throttled_messages", "Messages of readers that had to wait.", now.readers_throttled),
         ("sent_bytes", "Bytes of messages handed to sockets.", now.bytes_sent),
     ]
+    if now.archive is not None:
+        counters.append(("archive_lost", "Entries that could not be archived.", now.archive.lost))
     for name, text, number in counters:
         yield CounterMetricFamily(prefix + name, text, value=number)
     labelled: list[tuple[str, str, str, Mapping[str, int]]] = [

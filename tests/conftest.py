@@ -1,4 +1,4 @@
-"""What every test has: no blocking call in the library's coroutines, an announcement folder of its own."""
+"""What every test has: no blocking call in the library's coroutines, places of its own for what relays write."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def announcements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder in which relays of this test announce themselves."""
     folder = tmp_path / "announcements"
     monkeypatch.setenv("CODEWORM_MONITOR_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))  # where the archive is, unless named
     for name in ("CODEWORM_MONITOR_URL", "CODEWORM_MONITOR_TOKEN", "CODEWORM_MONITOR_REDIS_URL", "REDIS_URL"):
         monkeypatch.delenv(name, raising=False)
     return folder

@@ -27,7 +27,7 @@ from codeworm_monitor.errors import ConnectError, RecordingError, RelayNotFoundE
 from codeworm_monitor.monitor import Monitor, connect, open_recording
 from codeworm_monitor.recording import recorded
 from codeworm_monitor.records import LogLine, StatsSnapshot, WormEvent
-from codeworm_monitor.relay import RelayThread, start_relay_in_thread
+from codeworm_monitor.relay_thread import RelayThread, start_relay_in_thread
 from codeworm_monitor.sources.memory import MemorySource
 from codeworm_monitor.sources.recording import read_recording
 from codeworm_monitor.status import State

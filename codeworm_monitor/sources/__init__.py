@@ -4,7 +4,8 @@ A source yields, in order and without end unless it says otherwise:
 
 - `Connected` when it begins to hear its channels, at first and after each interruption;
 - lists of `Message`, each list what arrived at one time, never empty;
-- `Disconnected` when it ceases to hear them.
+- `Disconnected` when it ceases to hear them;
+- `Gap`, if what it reads was recorded with one, in the gap's place.
 
 Closing the iterator (`aclose`, or cancelling the task that iterates) closes the connection.
 """
@@ -15,6 +16,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
+
+from codeworm_monitor.envelope import Gap
 
 __all__ = ["Connected", "Disconnected", "Happening", "Message", "Probe", "ProbeState", "Source"]
 
@@ -59,7 +62,7 @@ class Disconnected:
     is_refusal: bool = False
 
 
-Happening = list[Message] | Connected | Disconnected
+Happening = list[Message] | Connected | Disconnected | Gap
 
 
 class ProbeState(StrEnum):

@@ -1,7 +1,4 @@
-"""Faults of the machine, cases 28 and 30 to 33.
-
-Case 29, faults of the archive, is left out: there is no archive yet.
-"""
+"""Faults of the machine, cases 28 and 30 to 33; for 29, those of the archive, see `test_archive`."""
 
 from __future__ import annotations
 

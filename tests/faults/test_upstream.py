@@ -128,7 +128,7 @@ async def test_a_redis_that_falls_silent_is_noticed_within_10_seconds_by_the_def
 
     async def fall_silent(*, is_frozen: bool) -> None:
         async with Server() as server, Proxy(server.port) as proxy:
-            async with watched_relay(redis_url=proxy.url) as relay, a_reader(relay) as reader:
+            async with watched_relay("--no-archive", redis_url=proxy.url) as relay, a_reader(relay) as reader:
                 await hears(reader, server, "before")
                 if is_frozen:
                     server.freeze()

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from codeworm_monitor.access import AccessRules
+from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.http import Answer
@@ -78,21 +79,29 @@ async def served(
     entries: int = 1000,
     token: str | None = None,
     origins: tuple[str, ...] = (),
+    hub: Hub | None = None,
+    archive: ArchiveWriter | None = None,
     **options: Any,
 ) -> AsyncIterator[Served]:
-    """Serve a hub on a free port; `entries` is the bound of its backlog, unless one is given."""
-    hub = Hub(backlog=Backlog(max_entries=entries) if backlog is None else backlog, epoch="e")
+    """Serve a hub on a free port: one with a backlog of at most `entries`, or the backlog or the hub that is given."""
+    if hub is None:
+        hub = Hub(backlog=Backlog(max_entries=entries) if backlog is None else backlog, epoch="e")
     texts = {"/info": b"{}", "/hello": b"hello", "/livez": b"alive"}
     answers = {path: Answer(HTTPStatus.OK, text) for path, text in texts.items()}
+
+    async def answer(path: str, query: str) -> Answer | None:
+        return answers.get(path)
+
     endpoint = Endpoint(
         hub,
         AccessRules(token=token, origins=origins),
-        answer=answers.get,
+        answer=answer,
         channels=[LOGS, EVENTS, STATS],
         version="1",
         **options,
     )
     await endpoint.start("127.0.0.1", 0)
+    endpoint.open(archive)
     try:
         yield Served(hub, endpoint)
     finally:

@@ -45,12 +45,13 @@ class Vitals:
 
     @property
     def descriptors(self) -> int:
-        """Open descriptors now, without connections to Redis, which come and go."""
+        """Open descriptors now, without those to Redis, which come and go, and the archive's, opened when first used."""
         upstream = self._sockets_to(int(self._redis_port))
         found = 0
         for descriptor in os.listdir(f"/proc/{self.pid}/fd"):
             with contextlib.suppress(OSError):
-                found += os.readlink(f"/proc/{self.pid}/fd/{descriptor}") not in upstream
+                target = os.readlink(f"/proc/{self.pid}/fd/{descriptor}")
+                found += target not in upstream and not re.search(r"/(archive\.sqlite.*|writer\.lock)$", target)
         return found
 
     def _sockets_to(self, port: int) -> set[str]:
