@@ -11,17 +11,21 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from codeworm_monitor import __version__
+from codeworm_monitor.cli_archive import COMMANDS
 from codeworm_monitor.errors import MonitorError, SettingError
 from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
 
-__all__ = ["bench", "demo", "main", "relay"]
+__all__ = ["bench", "demo", "main", "relay", "replay"]
 
 SPARE_DESCRIPTORS = 64
 """Open files for all but readers: Redis, the embedded server's pipes, what libraries open."""
@@ -79,8 +83,9 @@ def _read_settings(values: dict[str, Any]) -> RelaySettings:
     values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
     context = click.get_current_context()
     from_environment = click.core.ParameterSource.ENVIRONMENT
-    if values["no_token"] and values["token"] and context.get_parameter_source("token") is from_environment:
-        values["token"] = None  # what is typed goes before what lies in the environment
+    for switch, name in (("no_token", "token"), ("no_archive", "archive")):
+        if values[switch] and values[name] and context.get_parameter_source(name) is from_environment:
+            values[name] = None  # what is typed goes before what lies in the environment
     return RelaySettings(**values)
 
 
@@ -110,6 +115,31 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
     with _plain_errors():
         settings = _read_settings(values)
         _run(_demo(settings, speed, repeat), settings)
+
+
+@main.command()
+@click.option("--since", help="Where to begin: 2h, yesterday, 2026-11-22T21:56; the beginning if not given.")
+@click.option("--until", help="Where to end, likewise; at what is newest if not given.")
+@click.option("--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Times as fast.")
+@_relay_options
+def replay(since: str | None, until: str | None, speed: float, **values: Any) -> None:
+    r"""Serve a stretch of the past once more, from the archive, over the same protocol.
+
+    Notebooks connect to it as to any relay, at its own port; nothing is kept.
+
+    \b
+    Example: python -m codeworm_monitor replay --since yesterday --until today --speed 20 --port 8766
+    """
+    from codeworm_monitor.moments import plain_moment
+
+    with _plain_errors():
+        settings = _read_settings(values)
+        now = time.time()
+        try:
+            times = [None if text is None else plain_moment(text, now).timestamp() for text in (since, until)]
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        _run(_replay(settings, times[0], times[1], speed), settings)
 
 
 @main.command()
@@ -168,11 +198,31 @@ async def _relay(settings: RelaySettings) -> None:
         log.info("stopping")
 
 
+async def _replay(settings: RelaySettings, since: float | None, until: float | None, speed: float) -> None:
+    from codeworm_monitor.archive.database import named_directory
+    from codeworm_monitor.archive.replay import ArchiveSource
+    from codeworm_monitor.relay import Relay
+
+    source = ArchiveSource(named_directory(settings.archive), since=since, until=until, speed=speed)
+    settings = replace(settings, archive=None, no_archive=True)
+    async with _stoppable() as stop, Relay(settings, source=source, clock=source.clock) as running:
+        click.echo(_banner(running))
+        click.echo(
+            f"Serving the past from {_day_and_time(source.clock())} on, {speed:g} times as fast. Ctrl-C ends it."
+        )
+        await stop.wait()
+
+
+def _day_and_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  # noqa: FBT001  # read once, just above
     from codeworm_monitor.demo import describe, play
     from codeworm_monitor.embedded import EmbeddedServer
     from codeworm_monitor.relay import Relay
 
+    settings = replace(settings, archive=None, no_archive=True)  # what is played is no part of the user's record
     async with _stoppable() as stop, EmbeddedServer() as server, Relay(settings, redis_url=server.url) as running:
         await running.wait_connected()
         click.echo(_banner(running))
@@ -276,16 +326,27 @@ def _banner(running: Any) -> str:
     else:  # this output may be kept in a log, where a token has no place
         token = f"in {running.announcement}, which only you can read"
     kind = " (embedded server: it ends with the relay)" if running.is_embedded else ""
+    settings = running.settings
+    kept = "nowhere (--no-archive)"
+    if running.archive is not None:
+        kept = f"{running.archive}, {settings.archive_days:g} days, {settings.archive_bytes / 2**30:.3g} GiB at most"
     return "\n".join(
         [
             f"codeworm_monitor {__version__} relays {', '.join(running.settings.channels)}",
-            f"  publish to   {redacted(running.redis_url)}{kind}",
+            f"  publish to   {redacted(running.redis_url)}{kind}"
+            if running.redis_url
+            else f"  from         {running.upstream}",
             f"  connect to   {url}",
             f"  token        {token}",
+            f"  kept in      {kept}",
             "  notebook     from codeworm_monitor import connect; mon = connect()",
             f"  health       {http}/readyz",
         ]
     )
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 @contextlib.contextmanager

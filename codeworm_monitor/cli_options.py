@@ -1,0 +1,134 @@
+"""What the commands of the archive share: options, plain errors, progress on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from codeworm_monitor.archive.database import DATABASE, named_directory
+from codeworm_monitor.errors import ArchiveError, MonitorError
+from codeworm_monitor.logformat import printable
+from codeworm_monitor.moments import plain_moment
+from codeworm_monitor.records import LEVELS
+
+__all__ = ["archive_option", "existing", "plain_errors", "progress", "selection_options", "size_text", "time_of"]
+
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+Command = Callable[..., None]
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn this package's errors into one line on standard error and a status that is not 0."""
+    try:
+        yield
+    except MonitorError as error:
+        raise click.ClickException(printable(str(error))) from error
+
+
+def archive_option(command: Command) -> Command:
+    """Give a command the option `--archive`, as `directory`."""
+    return click.option(
+        "--archive",
+        "directory",
+        metavar="DIRECTORY",
+        envvar="CODEWORM_MONITOR_ARCHIVE",
+        show_envvar=True,
+        callback=lambda context, parameter, value: named_directory(value),
+        help="The archive. None: the one that a relay of this user writes unless told otherwise.",
+    )(command)
+
+
+def selection_options(command: Command) -> Command:
+    """Give a command `--since` and `--until` (microseconds), `--channel` (as `channels`) and `--level`."""
+    times = (
+        "a duration back from now (2h, 30min), today, yesterday, or a date or time of this machine (2026-11-22T16:57)"
+    )
+    for option in (
+        click.option(
+            "--level", callback=_read_level, help="Only messages of this level, or a more severe one; and gaps."
+        ),
+        click.option(
+            "--channel", "channels", multiple=True, help="Only messages of this channel, and gaps; repeatable."
+        ),
+        click.option("--until", callback=_read_moment, help="The first moment that is not wanted."),
+        click.option("--since", callback=_read_moment, help=f"The earliest moment: {times}."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def progress(verb: str) -> Iterator[Callable[..., None] | None]:
+    """Yield what is to be told of progress: on a terminal it keeps one line on standard error, elsewhere it is None.
+
+    Args:
+        verb: What is being done. What it is done to comes with each call: a label, how much is done, and of how much.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown = 0.0
+
+    def tell(label: str, done: int = 0, total: int = 0) -> None:
+        nonlocal shown
+        if done and done < total and time.monotonic() - shown < 0.1:
+            return
+        shown = time.monotonic()
+        bar = f" [{'#' * (20 * done // total):20}]" if total else ""
+        text = printable(f"{verb} {label}{bar}{f' {done:,}' if done else ''}")
+        click.echo(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False, color=True)
+
+    try:
+        yield tell
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False, color=True)
+
+
+def existing(directory: Path) -> Path:
+    """Return the directory.
+
+    Raises:
+        ArchiveError: It holds no archive.
+    """
+    if not (directory / DATABASE).exists():
+        raise ArchiveError(f"{directory} holds no archive ({DATABASE} is missing): name another with --archive")
+    return directory
+
+
+def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        moment = plain_moment(value, time.time(), zone=None)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return (moment - _1970) // timedelta(microseconds=1)
+
+
+def _read_level(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    name = None if value is None else value.strip().removeprefix(">=").strip().lower()
+    if name is not None and name not in LEVELS:
+        raise click.BadParameter(f"{name!r} is no level: {', '.join(LEVELS)}")
+    return name
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for a person."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def time_of(micros: int) -> datetime:
+    """Return microseconds since 1970 as an aware time in UTC."""
+    return _1970 + timedelta(microseconds=micros)
