@@ -6,13 +6,13 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import pandas as pd
 
@@ -21,10 +21,13 @@ from codeworm_monitor.activity import Snapshot
 from codeworm_monitor.arrivals import Arrival, Dispatcher
 from codeworm_monitor.card import status_card, status_line
 from codeworm_monitor.client import Address, Ended, Happening, Lost, RelayClient
+from codeworm_monitor.conditions import Moment
 from codeworm_monitor.envelope import Cursor, Gap
 from codeworm_monitor.errors import ConnectError, RelayNotFoundError
 from codeworm_monitor.frames import Batch, ErrorFrame, Hello, Subscribed
+from codeworm_monitor.history import Choice, History
 from codeworm_monitor.intake import Intake
+from codeworm_monitor.past import Past
 from codeworm_monitor.recording import RECORDING_EPOCH, recorded, recorded_arrivals
 from codeworm_monitor.records import Kind
 from codeworm_monitor.settings import ENVIRONMENT_PREFIX
@@ -65,6 +68,7 @@ class Monitor:
         self._dispatcher = Dispatcher(f"codeworm_monitor:{name}:callbacks")
         replay = None if path is None else self._replay
         self._intake = Intake(self._dispatcher, capacity=capacity, is_live=path is None, replay=replay)
+        self._past = Past(self._intake, self._relay if path is None else None, self._epoch)
 
         # Written by the thread that receives, each in one step; read by any.
         self._state, self._since = State.CONNECTING, datetime.now(UTC)
@@ -152,6 +156,76 @@ class Monitor:
             last_error=self._last_error,
         )
 
+    # The past
+
+    def history(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        # What of it
+        channel: Choice = None,
+        level: Choice = None,
+        component: Choice = None,
+        repo: Choice = None,
+        text: str | None = None,
+        limit: int | None = None,
+        # How
+        progress: bool | None = None,
+    ) -> History:
+        """Return what was received in a span of time, also before this monitor connected, as frames like the live ones.
+
+        Read from the relay's archive if that is on this machine, else asked of the relay page by page; of a recording,
+        from its tables. Conditions given to `connect` are no conditions here.
+
+        Args:
+            since: A time (see `conditions.Moment`), the earliest that is wanted; durations count back from now. None:
+                a day ago.
+            until: The first that is not wanted; None: up to now.
+            channel: `logs`, `events` or `stats`, a channel's full name, or several; None: all.
+            level: As for `where`: ">=warning", "error", …; what has no level fulfils only `!=`. So with the next two.
+            component: One, or several.
+            repo: One, or several. Most log lines do not name theirs: ask for `channel="events"`.
+            text: Some text of the message contains it, in any case of letters.
+            limit: Most rows, the earliest of those that fulfil the conditions; None: all.
+            progress: Whether to show how far it is; None: in a notebook and on a terminal, if it takes over half a
+                second.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: One cannot be read; says which.
+            ArchiveError: The archive cannot be read.
+            ConnectError: The relay does not answer.
+
+        Example:
+            >>> mon.history(since="yesterday", channel="logs", level=">=warning").df
+        """
+        conditions = {"level": level, "component": component, "repo": repo, "text": text}
+        return self._past.history(since, until, channel=channel, limit=limit, progress=progress, **conditions)
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return what a query finds in the relay's archive, if that is on this machine, and in the live tables.
+
+        Without an archive here, and over a recording, it asks the live tables alone; `payload` is then NULL, as it is of
+        rows that are not archived yet. Needs DuckDB (`pip install 'codeworm-monitor[analysis]'`).
+
+        The views `logs`, `events` and `stats` have the columns of the frames, but for `extra`; instead `payload` has the
+        whole message as JSON text. `gaps` is as in the frames. `documents` has a row a document, `cycles` a row a
+        documentation cycle with its outcome, `messages` what every archived channel carried.
+
+        Args:
+            query: One SELECT in DuckDB's SQL; times are in UTC.
+            parameters: Values of `?` or `$1`, or, by name, of `$name`.
+
+        Raises:
+            ValueError: The query has a mistake; says which.
+            ArchiveError: The archive cannot be read, or DuckDB is not installed.
+
+        Example:
+            >>> mon.sql("SELECT outcome, count(*) AS cycles FROM cycles GROUP BY outcome")
+        """
+        return self._past.sql(query, parameters)
+
     @property
     def is_closed(self) -> bool:
         """Whether nothing will come any more."""
@@ -178,6 +252,7 @@ class Monitor:
             self._intake.shut("the monitor was closed")
             self._settled.set()
             self._dispatcher.close()
+            self._past.close()
 
     def __enter__(self) -> Self:
         return self
@@ -214,6 +289,17 @@ class Monitor:
         self._settled.wait(wait)
         if not self._connections or self.is_closed:
             raise self._failure or RelayNotFoundError(f"no relay has answered within {wait:g} s: {_what_to_do()}")
+
+    def _relay(self) -> Address | None:
+        """Return where the relay is, or was last."""
+        if self.target is None or self._url is None:
+            return None
+        known = self.target.addresses(last=self._url)
+        return next((address for address in known if address.url == self._url), None)
+
+    def _epoch(self) -> str | None:
+        cursor = self._cursor
+        return None if cursor is None else cursor.epoch
 
     # Receiving: the thread of the network
 

@@ -20,7 +20,7 @@ from codeworm_monitor.columns import GAP_LAYOUT, LAYOUTS, TEXT, TIME
 from codeworm_monitor.envelope import Envelope, Gap
 from codeworm_monitor.records import AnyRecord, Kind, PublisherClock, kind_of, read_time
 
-__all__ = ["BUILDERS", "Row", "RowReader", "build_gaps", "extra_text"]
+__all__ = ["BUILDERS", "OTHER_TIME", "Row", "RowReader", "build_gaps", "details", "extra_text"]
 
 
 class Row(NamedTuple):
@@ -52,7 +52,7 @@ class RowReader:
         fields = payload if type(payload) is dict else {"value": payload}
         kind = kind_of(envelope.channel)
         if record is not None:
-            other = getattr(record, _OTHER_TIME[kind][0]) if kind in _OTHER_TIME else None
+            other = getattr(record, OTHER_TIME[kind][0]) if kind in OTHER_TIME else None
             return Row(epoch, envelope, fields, record.timestamp, other)
         clock, other = self.clock, None
         received_at = datetime.fromtimestamp(envelope.received_at, UTC)
@@ -61,14 +61,14 @@ class RowReader:
             if timestamp is not None:
                 clock.observe(timestamp, received_at)
         else:
-            holder = _details(fields) if kind is Kind.EVENTS else fields
-            written = holder.get(_OTHER_TIME[kind][1])
+            holder = details(fields) if kind is Kind.EVENTS else fields
+            written = holder.get(OTHER_TIME[kind][1])
             if written is not None:
                 other = read_time(written, lambda naive: naive.replace(tzinfo=UTC) - clock.utc_offset)
         return Row(epoch, envelope, fields, timestamp, other)
 
 
-_OTHER_TIME = {Kind.EVENTS: ("next_cycle_at", "time"), Kind.STATS: ("last_success", "last_success")}
+OTHER_TIME = {Kind.EVENTS: ("next_cycle_at", "time"), Kind.STATS: ("last_success", "last_success")}
 """By kind, the second time: its column, and the key of the payload."""
 
 
@@ -111,7 +111,7 @@ def _write_json(value: Any) -> Iterable[str]:
                 yield json.dumps(scalar, default=str)
 
 
-def _details(payload: dict[str, Any]) -> dict[str, Any]:
+def details(payload: dict[str, Any]) -> dict[str, Any]:
     """Return an event's own fields, as `WormEvent` reads them."""
     details = payload.get("data")
     if type(details) is dict:
@@ -254,7 +254,7 @@ def _build_logs(rows: Sequence[Row]) -> pa.RecordBatch:
 
 def _build_events(rows: Sequence[Row]) -> pa.RecordBatch:
     outer = _Reader([row.payload for row in rows])
-    fields = _Reader([_details(row.payload) for row in rows])
+    fields = _Reader([details(row.payload) for row in rows])
     outer.skip("data")
     arrays = [
         *_lead(rows, outer.time("timestamp", [row.timestamp for row in rows])),

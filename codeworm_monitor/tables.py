@@ -84,6 +84,15 @@ class Table:
             if len(self._waiting) >= SEAL_ROWS:
                 self._seal()
 
+    def append_batch(self, batch: pa.RecordBatch) -> None:
+        """Add rows that are columns already, those of the layout."""
+        with self._lock:
+            self._seal()
+            if batch.num_rows:
+                self._appended += batch.num_rows
+                self._add(batch)
+                self._evict()
+
     def seal(self) -> None:
         """Turn waiting rows into columns now, which frees their payloads."""
         with self._lock:

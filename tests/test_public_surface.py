@@ -32,12 +32,14 @@ def by_case(name):
 
 def test_the_public_surface_is_this_and_no_more():
     assert codeworm_monitor.__all__ == [
+        "Archive",
         "Monitor",
         "MonitorError",
         "Relay",
         "RelaySettings",
         "__version__",
         "connect",
+        "open_archive",
         "open_recording",
         "start_relay_in_thread",
     ]

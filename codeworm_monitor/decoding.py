@@ -1,0 +1,426 @@
+"""Decoding: stored messages, as columns of JSON text, become the Arrow batches of the tables, thousands at a time.
+
+The meaning is that of `rows`, and a property test holds the two together. Plain messages, flat objects of words and
+numbers such as nearly all log lines are, go through Arrow's own parser, several times faster; all others go the way of
+`rows.RowReader`. That parser is shown nothing but what is known to be valid and plain: a null in the wrong place can
+crash it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from codeworm_monitor.columns import LABEL, LAYOUTS, TEXT, TIME
+from codeworm_monitor.envelope import Envelope, Mark
+from codeworm_monitor.journal import RELAY_CHANNEL
+from codeworm_monitor.payloads import normalise
+from codeworm_monitor.records import Kind, PublisherClock, kind_of
+from codeworm_monitor.rows import BUILDERS, OTHER_TIME, Row, RowReader, details
+from codeworm_monitor.written_times import WrittenTimes, read_times, settle
+
+__all__ = ["STORED", "Decoder", "stored", "stream_name"]
+
+STORED = pa.schema(
+    [
+        ("epoch", LABEL),
+        ("offset", pa.int64()),
+        ("received_at", pa.int64()),  # microseconds since 1970, UTC
+        ("channel", LABEL),
+        ("mark", TEXT),
+        ("payload", pa.large_binary()),  # JSON text and a line feed; no other line feed is in it
+    ]
+)
+"""Columns of stored messages."""
+
+MOST_UNKNOWN = 32
+"""Unknown keys whose values are put together column by column; a batch with more of them is read row by row."""
+
+MOST_SHAPES = 200
+"""Sets of unknown keys for which the same holds."""
+
+_EXACT = 2.0**53  # up to here a float is the integer that was written
+
+Integers = npt.NDArray[np.int64]
+Truths = npt.NDArray[np.bool_]
+
+
+def stored(
+    epochs: Sequence[str],
+    offsets: Sequence[int],
+    times: Sequence[int],
+    channels: Sequence[str],
+    marks: Sequence[str | None],
+    payloads: Sequence[bytes],
+) -> pa.RecordBatch:
+    """Return messages as a batch with the columns of `STORED`; times are microseconds."""
+    lines = [(payload.replace(b"\n", b" ") if b"\n" in payload else payload) + b"\n" for payload in payloads]
+    columns = (epochs, offsets, times, channels, marks, lines)
+    plain = (TEXT, pa.int64(), pa.int64(), TEXT, TEXT, pa.large_binary())
+    arrays = [pa.array(column, type_) for column, type_ in zip(columns, plain, strict=True)]
+    arrays[0], arrays[3] = arrays[0].dictionary_encode(), arrays[3].dictionary_encode()
+    return pa.RecordBatch.from_arrays(arrays, schema=STORED)
+
+
+def stream_name(channel: str) -> str:
+    """Return the name of the stream that a channel belongs to: a kind's, or the channel's own."""
+    kind = kind_of(channel)
+    return str(kind) if kind is not Kind.LOGS or channel.rpartition(":")[2] == Kind.LOGS else channel
+
+
+class _Group(NamedTuple):
+    """Messages of one stream within a batch.
+
+    Attributes:
+        kind: What they are.
+        plain: Where in the batch those are that `fields` holds.
+        fields: Their columns.
+        times: Their times, by key.
+        odd: Where those are that are read one by one.
+        payloads: What these say.
+    """
+
+    kind: Kind
+    plain: Integers
+    fields: pa.Table
+    times: dict[str, WrittenTimes]
+    odd: Integers
+    payloads: list[dict[str, Any]]
+
+
+class Decoder:
+    """Makes rows of the tables from stored messages; give it those of one log in order, as the publisher's clock learns."""
+
+    def __init__(self) -> None:
+        self.clock = PublisherClock()
+        self._journal = RowReader()  # the relay's own lines tell nothing of the publisher's clock
+
+    def read(self, batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
+        """Return the rows by stream; their order stays.
+
+        Args:
+            batch: Messages, no gaps, with the columns of `STORED`.
+        """
+        result: dict[str, pa.RecordBatch] = {}
+        groups: dict[str, _Group] = {}
+        channels = batch.column(_CHANNEL)
+        codes, names = channels.indices.to_numpy(), channels.dictionary.to_pylist()
+        streams = [stream_name(name) for name in names]
+        for stream in dict.fromkeys(streams):
+            wanted = np.array([name == stream for name in streams])[codes]
+            rows = np.flatnonzero(wanted)
+            if not len(rows):
+                continue
+            some = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+            if stream == RELAY_CHANNEL:
+                result[stream] = self._of_journal(some)
+            else:
+                groups[stream] = _parse(kind_of(stream), rows, some)
+        own, other = self._times(batch, list(groups.values()))
+        for stream, group in groups.items():
+            result[stream] = _build(batch, group, own, other)
+        return result
+
+    def _of_journal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        reader = self._journal
+        return BUILDERS[Kind.LOGS](
+            [reader.read(*where, _decoded(line)) for where, line in zip(_places(batch), _lines(batch), strict=True)]
+        )
+
+    def _times(self, batch: pa.RecordBatch, groups: list[_Group]) -> tuple[WrittenTimes, WrittenTimes]:
+        """Return `timestamp` and the second time of all messages, in UTC."""
+        count = batch.num_rows
+        own, other, is_log = WrittenTimes.none(count), WrittenTimes.none(count), np.zeros(count, np.bool_)
+        for group in groups:
+            if group.kind is Kind.LOGS:
+                is_log[group.plain] = is_log[group.odd] = True
+            if len(group.plain):
+                own.put(group.plain, group.times["timestamp"])
+            own.put(group.odd, read_times(_texts_of([one.get("timestamp") for one in group.payloads])))
+            if group.kind in OTHER_TIME:
+                key = OTHER_TIME[group.kind][1]
+                if len(group.plain):
+                    other.put(group.plain, group.times[key])
+                holders = map(details, group.payloads) if group.kind is Kind.EVENTS else group.payloads
+                other.put(group.odd, read_times(_texts_of([holder.get(key) for holder in holders])))
+        received = batch.column(_RECEIVED).to_numpy()
+        settle(self.clock, own, other, is_log, received)
+        return own, other
+
+
+# Payloads
+
+
+def _parse(kind: Kind, rows: Integers, batch: pa.RecordBatch) -> _Group:
+    """Return the messages of one stream, apart by how they are read."""
+    lines = batch.column(_PAYLOAD)
+    fields, times = _FIELDS[kind].empty_table(), dict[str, WrittenTimes]()
+    if kind is Kind.STATS:  # few, and nested
+        is_odd = np.ones(len(rows), np.bool_)
+    else:
+        is_odd = _are_odd(lines)
+        plain = lines if not is_odd.any() else lines.filter(pa.array(~is_odd))
+        if len(plain):
+            found = _parse_plain(kind, plain)
+            if found is None:
+                is_odd[:] = True
+            else:
+                fields, times, misfits = found
+                if misfits.any():
+                    fields = fields.filter(pa.array(~misfits))
+                    times = {key: one.take(~misfits) for key, one in times.items()}
+                    is_odd[np.flatnonzero(~is_odd)[misfits]] = True
+    odd = [] if not is_odd.any() else [_decoded(line) for line in lines.filter(pa.array(is_odd)).to_pylist()]
+    return _Group(
+        kind,
+        rows[~is_odd],
+        fields,
+        times,
+        rows[is_odd],
+        [payload if type(payload) is dict else {"value": payload} for payload in odd],
+    )
+
+
+def _are_odd(lines: pa.Array) -> Truths:
+    """Return which payloads Arrow's parser must not see: what is no object, and what has lists or escapes in it."""
+    starts, text = _bounds(lines)
+    is_odd: Truths = text[starts[:-1]] != ord("{")
+    for mark in ("[", "\\"):
+        is_odd[np.searchsorted(starts[1:], _places_of(text, mark), "right")] = True
+    return is_odd
+
+
+def _have_nulls(lines: pa.Array) -> Truths:
+    """Return which payloads have the word null in them: Arrow tells no null from a key that is not there."""
+    starts, text = _bounds(lines)
+    letters = _places_of(text[:-3], "n")
+    for at, letter in enumerate("ull", 1):
+        letters = letters[text[letters + at] == ord(letter)]
+    have_nulls = np.zeros(len(lines), np.bool_)
+    have_nulls[np.searchsorted(starts[1:], letters, "right")] = True
+    return have_nulls
+
+
+def _bounds(lines: pa.Array) -> tuple[Integers, npt.NDArray[np.uint8]]:
+    """Return where the values of an array begin, one more than there are, and the text that holds them."""
+    _, starts, text = lines.buffers()
+    starts = np.frombuffer(starts, np.int64)[lines.offset : lines.offset + len(lines) + 1]
+    return starts - starts[0], np.frombuffer(text, np.uint8)[starts[0] : starts[-1]]
+
+
+def _places_of(text: npt.NDArray[np.uint8], letter: str) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(text == ord(letter))
+
+
+def _parse_plain(kind: Kind, lines: pa.Array) -> tuple[pa.Table, dict[str, WrittenTimes], Truths] | None:
+    """Return the fields of payloads, `extra` among them, their times, and where these are wrong; None if all may be."""
+    _, text = _bounds(lines)
+    try:
+        table = pj.read_json(
+            pa.BufferReader(text),
+            parse_options=pj.ParseOptions(explicit_schema=_FIELDS[kind], unexpected_field_behavior="infer"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None  # a field of another type, or a key that comes twice
+    if table.num_rows != len(lines):
+        return None
+    misfits = np.zeros(len(lines), np.bool_)
+    unknown = {name: table.column(name).combine_chunks() for name in table.column_names[len(_FIELDS[kind]) :]}
+    if kind is Kind.EVENTS:
+        data = table.column("data").combine_chunks()
+        inner = {field.name: pc.struct_field(data, field.name) for field in data.type}
+        for name, values in [*unknown.items(), *inner.items()]:
+            if name not in _DATA_FIELDS or values is unknown.get(name):
+                misfits |= pc.is_valid(values).to_numpy(zero_copy_only=False)
+        table = pa.table(
+            {name: table.column(name) for name in ("timestamp", "type")} | {n: inner[n] for n in _DATA_FIELDS}
+        )
+    elif unknown:
+        extra, misfits = _extra(unknown, lines)
+        table = table.select(_FIELDS[kind].names).append_column("extra", extra)
+    if unknown or (kind is Kind.EVENTS and len(inner) > len(_DATA_FIELDS)):
+        misfits |= _have_nulls(lines)
+    # Times that cannot be read belong into `extra`; large integers may not be the floats that are nearest to them.
+    times = {}
+    for name in ("timestamp", "time"):
+        if name in table.column_names:
+            written = _column(table, name, TEXT)
+            times[name] = found = read_times(written)
+            misfits |= pc.is_valid(written).to_numpy(zero_copy_only=False) & found.are_missing
+            misfits |= found.are_at_the_edge
+    numbers = pc.fill_null(table.column("time_ms"), 0.0).to_numpy()
+    misfits |= np.abs(numbers) >= _EXACT
+    return table, times, misfits
+
+
+def _extra(unknown: dict[str, pa.Array], lines: pa.Array) -> tuple[pa.Array, Truths]:
+    """Return unknown keys and their values as JSON text, and the rows in which it cannot be made this way."""
+    misfits = np.zeros(len(lines), np.bool_)
+    texts: dict[str, pa.Array] = {}
+    which = np.zeros(len(lines), np.int64)  # by row: a bit for each key that it has
+    for name, values in unknown.items():
+        is_there = pc.is_valid(values).to_numpy(zero_copy_only=False)
+        if len(texts) < MOST_UNKNOWN and values.type in (pa.string(), pa.int64(), pa.bool_()):
+            quote = '"' if values.type == pa.string() else ""  # what has no escapes stands as it is
+            which |= is_there.astype(np.int64) << len(texts)
+            texts[name] = _joined(f"{orjson.dumps(name).decode()}:{quote}", values.cast(TEXT), quote)
+        elif len(texts) < MOST_UNKNOWN and values.type == pa.float64():
+            number = pc.fill_null(values, 0.5).to_numpy()
+            misfits |= (number % 1 == 0) | (np.abs(number) >= _EXACT)  # of a whole number nothing tells how it was written
+            which |= is_there.astype(np.int64) << len(texts)
+            texts[name] = _joined(f"{orjson.dumps(name).decode()}:", _float_texts(values), "")
+        else:
+            misfits |= is_there
+    shapes = np.unique(which[~misfits])
+    if len(shapes) > MOST_SHAPES:
+        return pa.nulls(len(lines), TEXT), misfits | (which != 0)
+    pieces, places = [], []
+    names = list(texts)
+    for bits in shapes:
+        rows = np.flatnonzero((which == bits) & ~misfits)
+        some = pa.array(rows)
+        has = [name for at, name in enumerate(names) if bits >> at & 1]
+        if len(has) > 1:  # in the order of the first such row; most likely that of a line in the publisher's program
+            has.sort(key=list(_decoded(lines[rows[0]].as_py())).index)
+        if has:
+            inside = [texts[name].take(some) if len(rows) < len(lines) else texts[name] for name in has]
+            inside = inside if len(inside) == 1 else [pc.binary_join_element_wise(*inside, _text(","))]
+            pieces.append(_joined("{", inside[0], "}"))
+            places.append(rows)
+    if not pieces:
+        return pa.nulls(len(lines), TEXT), misfits
+    if len(places[0]) == len(lines):
+        return pieces[0], misfits
+    order = np.zeros(len(lines), np.int64)
+    where = np.concatenate(places)
+    order[where] = np.arange(len(where))
+    is_none = np.ones(len(lines), np.bool_)
+    is_none[where] = False
+    return pa.concat_arrays(pieces).take(pa.array(order, mask=is_none)), misfits
+
+
+def _float_texts(values: pa.Array) -> pa.Array:
+    """Return numbers as JSON text, each different one written once."""
+    encoded = values.dictionary_encode()
+    texts = [orjson.dumps(number).decode() for number in encoded.dictionary.to_pylist()]
+    return pc.take(pa.array(texts, TEXT), encoded.indices)
+
+
+def _joined(before: str, values: pa.Array, after: str) -> pa.Array:
+    return pc.binary_join_element_wise(_text(before), values, _text(after), _text(""))
+
+
+def _text(value: str) -> pa.Scalar:
+    return pa.scalar(value, TEXT)
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return normalise(line.removesuffix(b"\n"))[1]
+
+
+def _texts_of(values: list[Any]) -> pa.Array:
+    return pa.array([value if type(value) is str else None for value in values], TEXT)
+
+
+# Rows
+
+
+def _build(batch: pa.RecordBatch, group: _Group, own: WrittenTimes, other: WrittenTimes) -> pa.RecordBatch:
+    batches = []
+    if len(group.plain):
+        whole = batch if len(group.plain) == batch.num_rows else batch.take(pa.array(group.plain))
+        batches.append(_build_plain(whole, group, own, other))
+    if len(group.odd):
+        some = batch.take(pa.array(group.odd))
+        rows = [
+            Row(epoch, envelope, payload, own.at(row), other.at(row))
+            for row, (epoch, envelope), payload in zip(group.odd, _places(some), group.payloads, strict=True)
+        ]
+        batches.append(BUILDERS[group.kind](rows))
+    if len(batches) == 1:
+        return batches[0]
+    order = np.argsort(np.concatenate([group.plain, group.odd]), kind="stable")
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.take(pa.array(order)).combine_chunks().to_batches()[0]
+
+
+def _build_plain(batch: pa.RecordBatch, group: _Group, own: WrittenTimes, other: WrittenTimes) -> pa.RecordBatch:
+    fields, rows = group.fields, group.plain
+    arrays: list[pa.Array] = []
+    for column in LAYOUTS[group.kind].columns:
+        match column.name:
+            case "epoch" | "offset" | "channel" | "mark":
+                arrays.append(batch.column(column.name))
+            case "received_at":
+                arrays.append(batch.column("received_at").cast(TIME))
+            case "timestamp":
+                arrays.append(own.take(rows).as_arrow())
+            case "next_cycle_at":
+                arrays.append(other.take(rows).as_arrow())
+            case name:
+                values = _column(fields, name, TEXT if column.type == LABEL else column.type)
+                if column.type == LABEL:
+                    values = _as_label(values, is_level=name == "level")
+                arrays.append(values)
+    return pa.RecordBatch.from_arrays(arrays, schema=LAYOUTS[group.kind].schema)
+
+
+def _column(fields: pa.Table, name: str, type_: pa.DataType) -> pa.Array:
+    if name not in fields.column_names:
+        return pa.nulls(fields.num_rows, type_)
+    return fields.column(name).combine_chunks()
+
+
+def _as_label(values: pa.Array, *, is_level: bool) -> pa.DictionaryArray:
+    label = values.dictionary_encode()
+    if is_level:
+        words = label.dictionary.to_pylist()
+        if (lower := [word.lower() for word in words]) != words:
+            label = pa.DictionaryArray.from_arrays(label.indices, pa.array(lower, TEXT)).cast(TEXT).dictionary_encode()
+    return label
+
+
+def _places(batch: pa.RecordBatch) -> list[tuple[str, Envelope]]:
+    epochs, offsets, times, channels, marks = (batch.column(name).to_pylist() for name in STORED.names[:5])
+    return [
+        (epoch, Envelope(offset, time / 1_000_000, channel, b"", None if mark is None else Mark(mark)))
+        for epoch, offset, time, channel, mark in zip(epochs, offsets, times, channels, marks, strict=True)
+    ]
+
+
+def _lines(batch: pa.RecordBatch) -> list[bytes]:
+    lines: list[bytes] = batch.column(_PAYLOAD).to_pylist()
+    return lines
+
+
+_RECEIVED, _CHANNEL, _PAYLOAD = (STORED.get_field_index(name) for name in ("received_at", "channel", "payload"))
+
+
+def _plain_type(type_: pa.DataType) -> pa.DataType:
+    return type_ if type_ in (pa.int64(), pa.float64()) else TEXT
+
+
+_AROUND = frozenset(STORED.names) | {"extra"}
+_DATA_FIELDS = {
+    {"next_cycle_at": "time"}.get(column.name, column.name): _plain_type(column.type)
+    for column in LAYOUTS[Kind.EVENTS].columns
+    if column.name not in _AROUND | {"timestamp", "type"}
+}
+_FIELDS: dict[Kind, pa.Schema] = {
+    Kind.LOGS: pa.schema(
+        [(one.name, _plain_type(one.type)) for one in LAYOUTS[Kind.LOGS].columns if one.name not in _AROUND]
+    ),
+    Kind.EVENTS: pa.schema([("timestamp", TEXT), ("type", TEXT), ("data", pa.struct(list(_DATA_FIELDS.items())))]),
+    Kind.STATS: pa.schema([]),
+}
+"""By kind, what is read of a plain payload."""

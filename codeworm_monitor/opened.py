@@ -1,0 +1,186 @@
+"""An archive opened on its own: history and SQL without a relay, also while one writes to it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from html import escape
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+
+from codeworm_monitor.archive.database import default_directory
+from codeworm_monitor.archive.reader import ArchiveReader
+from codeworm_monitor.conditions import Moment
+from codeworm_monitor.errors import ArchiveError
+from codeworm_monitor.history import Choice, History, Wish, archived_history
+from codeworm_monitor.queries import ArchiveQueries
+from codeworm_monitor.stretches import channel_counts
+
+__all__ = ["Archive", "open_archive"]
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Archive:
+    """What an archive holds: made by `open_archive`. Any thread may use it, also while a relay writes to it.
+
+    Nothing is ever written, and nothing is held open between two calls but what `sql` keeps in memory.
+
+    Attributes:
+        directory: Where it is.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._queries: ArchiveQueries | None = None
+        self._is_closed = False
+        with closing(self._reader()):
+            pass
+
+    @property
+    def span(self) -> tuple[datetime, datetime] | None:
+        """When the earliest and the latest message were received, in UTC; None: it is empty."""
+        with closing(self._reader()) as reader:
+            span = reader.span()
+        return None if span is None else (_at(span[0]), _at(span[1]))
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many messages there are, by channel."""
+        with closing(self._reader()) as reader:
+            return channel_counts(reader)
+
+    def history(
+        self,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        *,
+        # What of it
+        channel: Choice = None,
+        level: Choice = None,
+        component: Choice = None,
+        repo: Choice = None,
+        text: str | None = None,
+        limit: int | None = None,
+        # How
+        progress: bool | None = None,
+    ) -> History:
+        """Return what was received in a span of time, as frames with the columns of the live tables.
+
+        Args:
+            since: A time (see `conditions.Moment`), the earliest that is wanted; durations count back from now. None: a
+                day before the newest message.
+            until: The first that is not wanted; None: to the end.
+            channel: `logs`, `events` or `stats`, a channel's full name, or several; None: all.
+            level: As for `where`: ">=warning", "error", …; what has no level fulfils only `!=`. So with the next two.
+            component: One, or several.
+            repo: One, or several. Most log lines do not name theirs: ask for `channel="events"`.
+            text: Some text of the message contains it, in any case of letters.
+            limit: Most rows, the earliest of those that fulfil the conditions; None: all.
+            progress: Whether to show how far it is; None: in a notebook and on a terminal, if it takes over half a
+                second.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: One cannot be read; says which.
+            ArchiveDamagedError: A file is missing or damaged; says which.
+            ArchiveError: The archive cannot be read.
+
+        Example:
+            >>> open_archive().history(since="yesterday", channel="logs", level=">=warning").df
+        """
+        with closing(self._reader()) as reader:
+            span = reader.span()
+            newest = None if span is None else span[1] / 1_000_000
+            conditions = {"level": level, "component": component, "repo": repo, "text": text}
+            wish = Wish.of(since, until, channel, limit, time.time(), newest, **conditions)
+            return archived_history(reader, wish, progress=progress, now=time.time)
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return what a query finds; needs DuckDB (`pip install 'codeworm-monitor[analysis]'`).
+
+        The views `logs`, `events` and `stats` have the columns of the frames, but for `extra`; instead `payload` has the
+        whole message as JSON text. `gaps` is as in the frames. `documents` has a row a document, `cycles` a row a
+        documentation cycle with its outcome, `messages` what every channel carried.
+
+        Args:
+            query: One SELECT in DuckDB's SQL; times are in UTC.
+            parameters: Values of `?` or `$1`, or, by name, of `$name`.
+
+        Raises:
+            ValueError: The query has a mistake; says which.
+            ArchiveDamagedError: A file is missing or damaged; says which.
+            ArchiveError: The archive cannot be read, or DuckDB is not installed.
+
+        Example:
+            >>> archive.sql("SELECT repo, count(*) AS documents, sum(tokens) AS tokens FROM documents GROUP BY repo")
+        """
+        with self._lock:
+            if self._is_closed:
+                raise ArchiveError(f"the archive {self.directory} was closed: open it again")
+            if self._queries is None:
+                self._queries = ArchiveQueries(self.directory)
+            queries = self._queries
+        return queries.sql(query, parameters)
+
+    def close(self) -> None:
+        """Let go of what queries keep; may be called again."""
+        with self._lock:
+            self._is_closed = True
+            queries, self._queries = self._queries, None
+        if queries is not None:
+            queries.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        try:
+            span, channels = self.span, self.channels
+        except ArchiveError as error:
+            return f"<Archive {str(self.directory)!r}: {str(error)!r}>"
+        if span is None:
+            return f"<Archive {str(self.directory)!r}: empty>"
+        held = ", ".join(f"{count:,} {name if name.isprintable() else repr(name)}" for name, count in channels.items())
+        return f"<Archive {str(self.directory)!r}: {span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC, {held}>"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{escape(repr(self))}</code>"
+
+    def _reader(self) -> ArchiveReader:
+        if self._is_closed:
+            raise ArchiveError(f"the archive {self.directory} was closed: open it again")
+        return ArchiveReader(self.directory)
+
+
+def open_archive(path: str | os.PathLike[str] | None = None) -> Archive:
+    """Open an archive to read it, without a relay, or beside the one that writes to it.
+
+    Args:
+        path: Its directory; None: that of this user's relay.
+
+    Raises:
+        ArchiveError: There is none, or it cannot be read.
+
+    Example:
+        >>> with open_archive() as archive:
+        ...     archive.sql("SELECT outcome, count(*) FROM cycles GROUP BY outcome")
+    """
+    return Archive(default_directory() if path is None else Path(path).expanduser().absolute())
+
+
+def _at(micros: int) -> datetime:
+    return _START + timedelta(microseconds=micros)

@@ -1,0 +1,171 @@
+"""The past of a monitor: where its relay keeps the archive, and what is read from it, or asked of the relay."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from codeworm_monitor.archive.reader import ArchiveReader
+from codeworm_monitor.client import Address
+from codeworm_monitor.columns import TEXT
+from codeworm_monitor.conditions import Moment
+from codeworm_monitor.decoding import Decoder
+from codeworm_monitor.errors import ArchiveError, ConnectError, RelayNotFoundError
+from codeworm_monitor.history import Choice, History, Piece, Wish, archived_history, collect, table_rows
+from codeworm_monitor.inquiry import ask, pages
+from codeworm_monitor.queries import ArchiveQueries
+from codeworm_monitor.streams import Stream
+
+if TYPE_CHECKING:
+    from codeworm_monitor.intake import Intake
+
+__all__ = ["Past"]
+
+
+class Past:
+    """Answers what a monitor is asked of the past. Any thread may ask.
+
+    An archive on this machine that holds the relay's numbering is read directly; else the relay is asked. A recording
+    has no relay: its tables are all there is.
+
+    Args:
+        intake: The live tables.
+        relay: Where the relay is, as far as is known; None: there is none, as for a recording.
+        epoch: Name of the relay's numbering, once it is known.
+    """
+
+    def __init__(
+        self, intake: Intake, relay: Callable[[], Address | None] | None, epoch: Callable[[], str | None]
+    ) -> None:
+        self._intake = intake
+        self._relay = relay
+        self._epoch = epoch
+        self._lock = threading.Lock()
+        self._found: tuple[str, Path | None] | None = None  # an epoch, and the directory that holds it
+        self._queries: ArchiveQueries | None = None
+
+    def history(
+        self,
+        since: Moment | None,
+        until: Moment | None,
+        *,
+        channel: Choice,
+        limit: int | None,
+        progress: bool | None,
+        **conditions: Any,
+    ) -> History:
+        """Return a span of the past; see `Monitor.history`."""
+        intake = self._intake
+        if self._relay is None:
+            newest = self._newest_row()
+            wish = Wish.of(since, until, channel, limit, newest, newest, **conditions)
+            return collect(wish, [(self._live(wish, None), [])], now=None)
+        wish = Wish.of(since, until, channel, limit, intake.relay_time(), **conditions)
+        directory = self._directory()
+        if directory is None:
+            return collect(wish, pages(self._address(), wish, progress=progress), now=intake.relay_time)
+
+        def fresh(newest: dict[str, tuple[int, int]], decoder: Decoder) -> Iterable[Piece]:
+            """Yield what the relay has not written down yet; if it is gone, what of it came here."""
+            epoch = self._epoch() or ""
+            _, since = after = newest.get(epoch, (0, 0))
+            rest = replace(wish, since=max(wish.since, since))
+            try:
+                yield from pages(self._address(), rest, progress=False, newest={epoch: after}, decoder=decoder)
+            except RelayNotFoundError:
+                yield self._live(wish, after[0]), []
+
+        with closing(ArchiveReader(directory)) as reader:
+            return archived_history(reader, wish, progress=progress, now=intake.relay_time, fresh=fresh)
+
+    def sql(self, query: str, parameters: Any) -> pd.DataFrame:
+        """Return what a query finds; see `Monitor.sql`."""
+        with self._lock:
+            directory = None
+            if self._relay is not None:
+                try:
+                    directory = self._directory()
+                except ConnectError:  # the relay is gone: what we have is still here to be asked
+                    directory = None
+            if self._queries is None or self._queries.directory != directory:
+                if self._queries is not None:
+                    self._queries.close()
+                self._queries = ArchiveQueries(directory, live=self._intake)
+            return self._queries.sql(query, parameters)
+
+    def close(self) -> None:
+        """Let go of what queries keep."""
+        with self._lock:
+            if self._queries is not None:
+                self._queries.close()
+                self._queries = None
+
+    def _live(self, wish: Wish, archived: int | None) -> dict[str, pa.Table]:
+        """Return the rows of the live tables that lie in the span; `archived`: of them only those that follow it."""
+        found = {}
+        epoch = pa.scalar(self._epoch() or "", TEXT)
+        for name, stream in self._streams():
+            table = table_rows(stream.arrow(), wish.since, wish.until)
+            if archived is not None:
+                is_of_epoch = pc.equal(table.column("epoch").cast(TEXT), epoch)
+                table = table.filter(pc.and_(is_of_epoch, pc.greater(table.column("offset"), archived)))
+            if wish.selection.names:
+                channels = table.column("channel").cast(TEXT)
+                wanted = [one for one in channels.unique().to_pylist() if wish.selection.includes(one)]
+                table = table.filter(pc.is_in(channels, pa.array(wanted, TEXT)))
+            found[name] = table
+        return found
+
+    def _streams(self) -> list[tuple[str, Stream]]:
+        named = [(str(kind), stream) for kind, stream in self._intake.by_kind.items()]
+        return named + list(self._intake.others.items())
+
+    def _newest_row(self) -> float:
+        times = [
+            newest.timestamp()
+            for _, stream in self._streams()
+            if (newest := stream.tail(1).received_at.max()) is not pd.NaT
+        ]
+        return max(times, default=0.0)
+
+    def _address(self) -> Address:
+        address = None if self._relay is None else self._relay()
+        if address is None:
+            raise RelayNotFoundError("no relay was found yet: wait until the monitor is connected")
+        return address
+
+    def _directory(self) -> Path | None:
+        """Return the directory of the archive that holds the relay's numbering, if it can be read on this machine.
+
+        Raises:
+            ConnectError: The relay does not say.
+        """
+        epoch = self._epoch()
+        if self._found is not None and self._found[0] == epoch:
+            return self._found[1]
+        told = ask(self._address(), "/info")
+        archive = told.get("archive") if isinstance(told, dict) else None
+        name = archive.get("directory") if isinstance(archive, dict) else None
+        directory = Path(name) if isinstance(name, str) and epoch and _holds(Path(name), epoch) else None
+        if epoch is not None:
+            self._found = (epoch, directory)
+        return directory
+
+
+def _holds(directory: Path, epoch: str) -> bool:
+    """Tell whether a directory of this machine is an archive, and has a numbering."""
+    if not directory.is_absolute():
+        return False
+    try:
+        with closing(ArchiveReader(directory)) as reader:
+            return reader.epoch(epoch) is not None
+    except ArchiveError:
+        return False
