@@ -19,7 +19,14 @@ from codeworm_monitor.cli_options import archive_option, existing, plain_errors,
 from codeworm_monitor.logformat import printable
 from codeworm_monitor.settings import RelaySettings
 
-__all__ = ["archive"]
+__all__ = [
+    "archive",
+    "archive_bench",
+    "archive_compact",
+    "archive_info",
+    "archive_repair",
+    "archive_verify",
+]
 
 
 @click.group("archive")

@@ -273,7 +273,9 @@ def _extra(unknown: dict[str, pa.Array], lines: pa.Array) -> tuple[pa.Array, Tru
             texts[name] = _joined(f"{orjson.dumps(name).decode()}:{quote}", values.cast(TEXT), quote)
         elif len(texts) < MOST_UNKNOWN and values.type == pa.float64():
             number = pc.fill_null(values, 0.5).to_numpy()
-            misfits |= (number % 1 == 0) | (np.abs(number) >= _EXACT)  # of a whole number nothing tells how it was written
+            misfits |= (number % 1 == 0) | (
+                np.abs(number) >= _EXACT
+            )  # of a whole number nothing tells how it was written
             which |= is_there.astype(np.int64) << len(texts)
             texts[name] = _joined(f"{orjson.dumps(name).decode()}:", _float_texts(values), "")
         else:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import orjson
 
-from codeworm_monitor.archive.pages import Value
+from codeworm_monitor.archive.database_pages import Value
 from codeworm_monitor.archive.parquet import Part
 from codeworm_monitor.archive.reader import Epoch
 from codeworm_monitor.archive.rows import GAP, StoredRow, entry_of

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from codeworm_monitor.archive.database import APPLICATION_ID, DATABASE, SCHEMA_VERSION, plain_error
-from codeworm_monitor.archive.pages import MAGIC, DatabasePages
+from codeworm_monitor.archive.database_pages import MAGIC, DatabasePages
 from codeworm_monitor.archive.salvage import Salvage
 from codeworm_monitor.archive.store import Store
 from codeworm_monitor.archive.verification import Verification, complaints_of, quick_check, verify

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from codeworm_monitor.archive.cells import epoch_of, in_order, part_of, row_of
-from codeworm_monitor.archive.pages import DatabasePages, Value
+from codeworm_monitor.archive.database_pages import DatabasePages, Value
 from codeworm_monitor.archive.parquet import Part, offsets_within
 from codeworm_monitor.archive.reader import Epoch
 from codeworm_monitor.archive.rows import GAP, StoredRow, gap_payload

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from codeworm_monitor.archive.database import DATABASE, open_for_reading, plain_error
-from codeworm_monitor.archive.pages import read_log
+from codeworm_monitor.archive.database_pages import read_log
 from codeworm_monitor.archive.parquet import GAPS, Part, connect, first_line, offsets_within, part_path
 from codeworm_monitor.envelope import MAX_OFFSET
 from codeworm_monitor.errors import ArchiveDamagedError, ArchiveError, ArchiveTooNewError

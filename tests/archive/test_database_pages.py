@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.made_archives import damage, make_archive, row
 
 from codeworm_monitor.archive.database import DATABASE, PAGE_SIZE
-from codeworm_monitor.archive.pages import DatabasePages, read_log
+from codeworm_monitor.archive.database_pages import DatabasePages, read_log
 from codeworm_monitor.archive.store import Store
 from codeworm_monitor.errors import ArchiveError
 
