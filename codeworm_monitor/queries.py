@@ -331,7 +331,7 @@ def _selected(channel: str) -> str:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """Return a frame with the dtypes of the tables: no decimals, no JSON of a type of its own."""
+    """Return a frame with the dtypes of the tables: no decimals, no intervals, no JSON of a type of its own."""
     for index, field in enumerate(table.schema):
         column = table.column(index)
         if isinstance(field.type, pa.BaseExtensionType):
@@ -342,10 +342,22 @@ def _frame(table: pa.Table) -> pd.DataFrame:
                     column = column.cast(pa.int64())
             if pa.types.is_decimal(column.type):
                 column = column.cast(pa.float64())
+        elif column.type == pa.month_day_nano_interval():
+            column = _durations(column)
         if column.type != field.type:
             table = table.set_column(index, field.name, column)
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _durations(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return intervals as durations, which pandas reckons with; a month is none: where there is one, they stay."""
+    values = column.to_pylist()
+    if any(value is not None and value.months for value in values):
+        return column
+    day = 86_400 * 10**9
+    lengths = [None if value is None else (value.days * day + value.nanoseconds) // 1000 for value in values]
+    return pa.chunked_array([pa.array(lengths, pa.duration("us"))])
 
 
 def _plain(error: Exception) -> str:

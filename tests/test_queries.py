@@ -288,3 +288,14 @@ def test_over_live_tables_alone_the_views_are_those(recording: Path) -> None:
     with pytest.raises(ValueError, match="nothing but the archive"):
         queries.sql("SELECT * FROM read_csv('/etc/passwd')")
     queries.close()
+
+
+def test_differences_of_times_are_durations(tmp_path):
+    store = Store(tmp_path)
+    fill(store, [(1000.0, "codeworm:logs", {"event": "a"}), (1090.5, "codeworm:logs", {"event": "b"})])
+    store.close()
+    with ArchiveQueries(tmp_path) as queries:
+        frame = queries.sql("SELECT received_at - lag(received_at) OVER (ORDER BY received_at) AS silence FROM logs")
+        assert frame.silence.dtype == "timedelta64[us]"
+        assert frame.silence.dt.total_seconds().tolist()[1] == 90.5
+        assert queries.sql("SELECT INTERVAL 3 months AS quarter").quarter[0].months == 3
