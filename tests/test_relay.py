@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidHandshake
 from codeworm_monitor import Relay, RelaySettings, connect, start_relay_in_thread
 from codeworm_monitor.embedded import Presence
 from codeworm_monitor.envelope import Cursor, GapCause
-from codeworm_monitor.errors import PortTakenError, RecordingError, RelayError, SettingError
+from codeworm_monitor.errors import ArchiveBusyError, PortTakenError, RecordingError, RelayError, SettingError
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.relay import _portions
 from codeworm_monitor.sources import Message
@@ -361,3 +361,50 @@ async def test_a_certificate_that_cannot_be_read_is_a_setting_to_mend(tmp_path: 
     spoilt.write_text("no certificate")
     with pytest.raises(SettingError, match=r"spoilt\.pem cannot be used"):
         await Relay(source=MemorySource(), port=0, tls_cert=str(spoilt)).start()
+
+
+async def test_what_comes_from_redis_is_kept_and_a_restart_goes_on_where_it_ended(tmp_path):
+    async with Server() as server:
+        for run in range(2):
+            async with Relay(redis_url=server.url, port=0, token=TOKEN, archive=str(tmp_path)) as relay:
+                await relay.wait_connected()
+                assert relay.archive == tmp_path
+                await server.publish(LOGS, [b'{"event":"cycle_starting","n":%d}' % run])
+                await eventually(lambda relay=relay: relay.hub.received[LOGS] == 1)
+                epoch, head = relay.hub.epoch, relay.hub.head
+        async with Relay(redis_url=server.url, port=0, token=TOKEN, archive=str(tmp_path)) as relay:
+            assert (relay.hub.epoch, relay.hub.backlog.oldest) == (epoch, head + 1)
+            async with v1_reader(relay.url, TOKEN) as old:
+                history = orjson.loads(await old.recv())
+                assert [one["data"]["n"] for one in history["data"]] == [0, 1]  # of the runs before
+            status, text = await fetch(relay, "/history?channel=logs")
+            assert status == 200
+            entries = orjson.loads(text)["entries"]
+            assert [entry["data"]["n"] for entry in entries if "data" in entry] == [0, 1]
+            assert [entry["gap"]["cause"] for entry in entries if "gap" in entry] == ["relay_restart"] * 2
+            assert {entry["epoch"] for entry in entries} == {epoch}
+            info = orjson.loads((await fetch(relay, "/info"))[1])
+            assert info["archive"] == {"directory": str(tmp_path)}
+            assert info["statistics"]["archive"]["is_writing"]
+            assert b"archive: written" in (await fetch(relay, "/readyz", token=None))[1]
+            assert b"codeworm_monitor_archive_writing 1.0" in (await fetch(relay, "/metrics"))[1]
+
+
+async def test_the_past_is_told_to_those_with_a_token_and_nonsense_is_refused_with_a_reason():
+    async with Relay(source=MemorySource(), port=0, token=TOKEN) as relay:
+        assert relay.archive is None  # a source of the program's own is no part of the user's record
+        assert (await fetch(relay, "/history", token=None))[0] == 401
+        assert (await fetch(relay, "/history?limit=none"))[0] == 400
+        status, text = await fetch(relay, "/history?limit=1")
+        assert (status, orjson.loads(text)["entries"]) == (200, [])
+        assert b"archive" not in (await fetch(relay, "/readyz", token=None))[1]
+        assert orjson.loads((await fetch(relay, "/info"))[1])["archive"] is None
+
+
+async def test_an_archive_in_use_stops_the_start_and_nothing_is_left_behind(tmp_path):
+    async with Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path)):
+        other = Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path))
+        with pytest.raises(ArchiveBusyError, match="--no-archive"):
+            await other.start()
+    async with Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path)) as relay:
+        assert relay.statistics().archive.is_writing
