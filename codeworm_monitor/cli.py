@@ -48,7 +48,7 @@ class _DefaultGroup(click.Group):
 @click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
 @click.version_option(__version__, package_name="codeworm_monitor", message="%(package)s %(version)s")
 def main() -> None:
-    r"""Watch CodeWorm: relay its Redis channels over WebSocket, numbered and resumable.
+    """Watch CodeWorm: relay its Redis channels over WebSocket, numbered and resumable.
 
     Without a command, the relay runs. In a notebook on this machine then:
 
@@ -92,7 +92,7 @@ def _read_settings(values: dict[str, Any]) -> RelaySettings:
 @main.command()
 @_relay_options
 def relay(**values: Any) -> None:
-    r"""Relay Redis channels to WebSocket readers until stopped (Ctrl-C, SIGTERM).
+    """Relay Redis channels to WebSocket readers until stopped (Ctrl-C, SIGTERM).
 
     \b
     Example: python -m codeworm_monitor relay --redis-url redis://127.0.0.1:26849 --port 8765
@@ -107,7 +107,7 @@ def relay(**values: Any) -> None:
 @click.option("--repeat/--once", default=True, show_default=True, help="Begin again at the end, or stop there.")
 @_relay_options
 def demo(speed: float, *, repeat: bool, **values: Any) -> None:
-    r"""Play recorded traffic of a real CodeWorm through the real path: embedded server, PUBLISH, relay.
+    """Play recorded traffic of a real CodeWorm through the real path: embedded server, PUBLISH, relay.
 
     \b
     Example: python -m codeworm_monitor demo --speed 60
@@ -123,7 +123,7 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
 @click.option("--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Times as fast.")
 @_relay_options
 def replay(since: str | None, until: str | None, speed: float, **values: Any) -> None:
-    r"""Serve a stretch of the past once more, from the archive, over the same protocol.
+    """Serve a stretch of the past once more, from the archive, over the same protocol.
 
     Notebooks connect to it as to any relay, at its own port; nothing is kept.
 
@@ -146,7 +146,7 @@ def replay(since: str | None, until: str | None, speed: float, **values: Any) ->
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--scale", type=click.FloatRange(min=0.001, max=1.0), default=1.0, hidden=True)
 def bench(*, as_json: bool, scale: float) -> None:
-    r"""Measure fan-out, ingest, latency and memory of a relay on this machine, in half a minute.
+    """Measure fan-out, ingest, latency and memory of a relay on this machine, in half a minute.
 
     \b
     Example: python -m codeworm_monitor bench

@@ -79,7 +79,7 @@ def history(
     reverse: bool,
     as_json: bool,
 ) -> None:
-    r"""Print what the archive holds, a line a message, in local time; gaps are shown as gaps.
+    """Print what the archive holds, a line a message, in local time; gaps are shown as gaps.
 
     \b
     Example: python -m codeworm_monitor history --since 2h --level warning
@@ -131,7 +131,7 @@ def _described(row: StoredRow, at: datetime) -> str:
 )
 @archive_option
 def query(*, directory: Path, sql: str, form: str) -> None:
-    r"""Ask the archive in SQL: one SELECT over logs, events, stats, gaps, documents, cycles, messages.
+    """Ask the archive in SQL: one SELECT over logs, events, stats, gaps, documents, cycles, messages.
 
     \b
     Example: python -m codeworm_monitor query "SELECT event, count(*) AS n FROM logs GROUP BY event ORDER BY n DESC"
@@ -193,7 +193,7 @@ def export_command(
     level: str | None,
     force: bool,
 ) -> None:
-    r"""Write a stretch of the archive to FILE, or to standard output if it is -.
+    """Write a stretch of the archive to FILE, or to standard output if it is -.
 
     jsonl is a recording: import, open_recording and the demo read it. Names that end in .jsonl.gz or .csv.gz are compressed.
     In csv, text that a spreadsheet would take for a formula has an apostrophe before it.
@@ -234,7 +234,7 @@ def _form_of(file: str) -> FileForm:
 )
 @archive_option
 def import_command(*, directory: Path, files: tuple[str, ...], utc_offset: timedelta | None) -> None:
-    r"""Add recordings, or log files of CodeWorm (told by their content), as far as the archive does not hold them.
+    """Add recordings, or log files of CodeWorm (told by their content), as far as the archive does not hold them.
 
     \b
     Example: python -m codeworm_monitor import /tmp/codeworm.log traffic.jsonl.gz

@@ -38,7 +38,7 @@ def archive() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @archive_option
 def archive_info(*, directory: Path, as_json: bool) -> None:
-    r"""Say what the archive holds: size, rows, times, numberings, channels.
+    """Say what the archive holds: size, rows, times, numberings, channels.
 
     \b
     Example: python -m codeworm_monitor archive info
@@ -113,7 +113,7 @@ def _told(facts: dict[str, Any]) -> str:
 @archive.command("verify")
 @archive_option
 def archive_verify(*, directory: Path) -> None:
-    r"""Check all of the archive, and write nothing; status 1 if something is wrong.
+    """Check all of the archive, and write nothing; status 1 if something is wrong.
 
     \b
     Example: python -m codeworm_monitor archive verify
@@ -138,7 +138,7 @@ def archive_verify(*, directory: Path) -> None:
 @archive.command("repair")
 @archive_option
 def archive_repair(*, directory: Path) -> None:
-    r"""Save all that can be read of a damaged archive; no relay may be writing to it.
+    """Save all that can be read of a damaged archive; no relay may be writing to it.
 
     \b
     Example: python -m codeworm_monitor archive repair
@@ -168,7 +168,7 @@ def archive_repair(*, directory: Path) -> None:
 @archive.command("compact")
 @archive_option
 def archive_compact(*, directory: Path) -> None:
-    r"""Move closed days from the database into Parquet files; a relay may be writing meanwhile.
+    """Move closed days from the database into Parquet files; a relay may be writing meanwhile.
 
     \b
     Example: python -m codeworm_monitor archive compact
@@ -187,7 +187,7 @@ def archive_compact(*, directory: Path) -> None:
 @click.option("--rows", type=click.IntRange(min=10_000), default=5_000_000, show_default=True, help="Rows written.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def archive_bench(*, rows: int, as_json: bool) -> None:
-    r"""Measure an archive on this machine, beside plain SQLite: some minutes, and two gigabytes of disk meanwhile.
+    """Measure an archive on this machine, beside plain SQLite: some minutes, and two gigabytes of disk meanwhile.
 
     \b
     Example: python -m codeworm_monitor archive bench --rows 1000000

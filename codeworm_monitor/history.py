@@ -43,7 +43,7 @@ class History:
 
     Attributes:
         since: The beginning of the span, in UTC.
-        until: Its end, which is not part of it, in UTC; of a history that a limit cut, the end of what is here.
+        until: Its end, which is not part of it, in UTC, in the year 9999 if it has none; of a history that a limit cut, the end of what is here.
         is_cut: Whether there were more rows than the limit.
     """
 
@@ -108,7 +108,10 @@ class History:
         return sum(map(len, self._tables.values()))
 
     def __repr__(self) -> str:
-        return f"<History {self.since:%Y-%m-%d %H:%M:%S} to {self.until:%Y-%m-%d %H:%M:%S} UTC: {self._counts()}>"
+        span = f"{self.since:%Y-%m-%d %H:%M:%S} UTC on"
+        if self.until < _END:
+            span = f"{self.since:%Y-%m-%d %H:%M:%S} to {self.until:%Y-%m-%d %H:%M:%S} UTC"
+        return f"<History {span}: {self._counts()}>"
 
     def _repr_html_(self) -> str:
         return f"<code>{escape(repr(self))}</code>"

@@ -233,8 +233,10 @@ class Store:
         values[0::width] = range(first, first + len(times))
         values[1::width] = [round(time * 1_000_000) for time in times]
         values[2::width] = channels
-        values[3::width] = payloads
-        row = f"({epoch:d}, ?, ?, ?, NULL, CAST(? AS TEXT))"
+        values[3::width] = [
+            payload.decode() for payload in payloads
+        ]  # text is bound as it is; of bytes, sqlite3 asks each how it adapts
+        row = f"({epoch:d}, ?, ?, ?, NULL, ?)"
         start = 0
         with self.transaction() as database:
             for count in ROWS_AT_ONCE:
