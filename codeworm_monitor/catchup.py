@@ -26,6 +26,10 @@ __all__ = ["CatchUp"]
 
 PAGE = 1_000
 """Rows read and sent at one time: a few milliseconds of a thread's work."""
+PAGE_BYTES = 2**20
+"""Bytes of payloads after which a page ends: what waits for a socket must stay below what its reader is cut for."""
+FAR = 9e12
+"""Seconds, before or after 1970, beyond which no time is told apart: the archive's are of 64 bits."""
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +167,7 @@ def _start_of(reader: ArchiveReader, key: int, request: Subscribe, counted: int,
         found = reader.offset_of_newest(key, oldest, request.tail - counted, channels=wanted, but=RELAY_CHANNEL)
         return Start((first if found is None else found) - 1)
     if request.time is not None:
-        offset = reader.offset_at(key, micros(request.time))
+        offset = reader.offset_at(key, micros(max(-FAR, min(FAR, request.time))))
         if offset is None or offset > oldest:
             return None
         is_trimmed = offset == first > 1
@@ -181,14 +185,16 @@ def _trimmed(reader: ArchiveReader, key: int, first: int, since: float) -> Gap:
 
 def _page(reader: ArchiveReader, key: int, wanted: Filter, offset: int, last: int) -> tuple[bytes, int, int]:
     """Return frames, the offset up to which entries were looked at, and the newest one that the frames tell."""
-    rows = reader.after(key, offset, limit=PAGE, channels=wanted.channels)
-    if not rows:
-        return b"", max(offset, last), offset
-    reached = rows[-1].offset if len(rows) == PAGE else max(rows[-1].offset, last)
+    rows = reader.after(key, offset, limit=PAGE, channels=wanted.channels, max_bytes=PAGE_BYTES)
+    is_cut = len(rows) == PAGE or sum([len(row.payload) for row in rows]) >= PAGE_BYTES
+    reached = rows[-1].offset if is_cut else max(offset, last, *[row.offset for row in rows[-1:]])
     entries: list[Entry] = []
     told = offset
-    if rows[0].offset > offset + 1 and (bounds := reader.bounds(key)) and bounds[0] > offset + 1:
-        entries.append(_trimmed(reader, key, bounds[0], rows[0].received_at / 1_000_000))  # meanwhile, by retention
+    if offset < last and (not rows or rows[0].offset > offset + 1):
+        first = (reader.bounds(key) or (last + 1,))[0]
+        if first > offset + 1:  # meanwhile, by retention
+            since = rows[0].received_at / 1_000_000 if rows else time.time()
+            entries.append(_trimmed(reader, key, first, since))
     for row in rows:
         entry = entry_of(*row[1:])
         if isinstance(entry, Gap):

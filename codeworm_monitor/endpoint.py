@@ -205,6 +205,7 @@ class Endpoint:
         if self._server is None:
             return
         server, self._server = self._server, None
+        self._is_open.set()  # if it never was: those who wait for it go
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
@@ -303,6 +304,8 @@ class Endpoint:
         self._note("reader_connected", address=address, protocol=protocol, readers=self.readers)
         try:
             await self._is_open.wait()
+            if self._server is None:  # it was closed before it was opened
+                return
             if protocol == "v2":
                 await self._speak_v2(connection)
             else:

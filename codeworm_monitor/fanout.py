@@ -387,8 +387,8 @@ class Fanout:
     def skip(self, reader: Reader) -> None:
         """Move a reader whose cursor fell behind the backlog on to its oldest entry, and tell it what it missed."""
         gap = self.hub.missed_by_slow(reader.offset, time.time() - (self.now() - reader.sent_at))
-        if gap is not None and gap.last_offset is not None:
-            reader.offset = gap.last_offset
+        if gap is not None:
+            reader.offset = self.hub.backlog.oldest - 1
             if reader.lane.is_v2:
                 reader.connection.send_frame(text_frame(encode_v2(gap)))
 

@@ -10,6 +10,9 @@ in the order of time, or the latest first. `data` and `mark` are as in a `batch`
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
@@ -19,7 +22,7 @@ import orjson
 from codeworm_monitor.archive.reader import ArchiveReader, Key
 from codeworm_monitor.archive.rows import StoredRow, entry_of, micros, rows_of
 from codeworm_monitor.archive.writer import ArchiveWriter
-from codeworm_monitor.envelope import Gap
+from codeworm_monitor.envelope import Gap, Mark
 from codeworm_monitor.errors import FrameError
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import encode_entries
@@ -33,9 +36,12 @@ LOOKED_AT = 20_000
 """Rows looked at for one page, so that a filter which lets nothing through cannot keep it waiting."""
 STEP = 1_000
 PAGE_BYTES = 8 * 2**20
-"""Bytes of payloads after which a page ends."""
+"""Bytes of payloads after which a page ends, and reading one of its steps."""
+MOST = 2**63 - 1
+"""The largest number that the archive knows."""
 EVER = 2**62
 
+_Columns = tuple[list[float], list[str], list[bytes], list[Mark | Gap | None]]
 _NAMES = ("since", "until", "channel", "level", "component", "repo", "text", "limit", "reverse", "cursor")
 _SHORT = {name: f"codeworm:{name}" for name in ("logs", "events", "stats", "relay")}
 
@@ -119,6 +125,8 @@ def _key(text: str) -> Key:
     ):
         raise ValueError("cursor is what the page before said under `next`")
     received_at, epoch, offset = map(int, parts)
+    if max(map(abs, (received_at, epoch, offset))) >= MOST:
+        raise ValueError("cursor is what the page before said under `next`")
     return received_at, epoch, offset
 
 
@@ -131,11 +139,18 @@ async def history_page(request: PageRequest, hub: Hub, archive: ArchiveWriter | 
     key, first = 0, hub.backlog.oldest
     if archive is not None and archive.key:
         key, first = archive.key, max(archive.archived + 1, first)
-    columns = hub.backlog.columns(first, max_bytes=2**62, max_entries=2**62)
-    fresh = rows_of(key, first, *columns) if columns[0] else []
+    columns = hub.backlog.columns(first, max_bytes=2**62, max_entries=2**62) if first <= hub.head else ([], [], [], [])
+    # All else in a thread: with a disk that refuses, or without an archive, these are hundreds of thousands.
+    fresh = functools.partial(_fresh, request, key, first, columns)
     if archive is None or not archive.key:
-        return _page(request, None, fresh, {key: hub.epoch})
-    return await archive.read(lambda reader: _page(request, reader, fresh, {}))
+        return await asyncio.to_thread(lambda: _page(request, None, fresh(), {key: hub.epoch}))
+    return await archive.read(lambda reader: _page(request, reader, fresh(), {}))
+
+
+def _fresh(request: PageRequest, key: int, first: int, columns: _Columns) -> list[StoredRow]:
+    """Return the rows of what is not in the archive, within the time asked for, in the order of time."""
+    rows = rows_of(key, first, *columns)
+    return sorted((row for row in rows if request.since <= row.received_at < request.until), key=_place)
 
 
 def _page(request: PageRequest, reader: ArchiveReader | None, fresh: list[StoredRow], names: dict[int, str]) -> bytes:
@@ -144,9 +159,9 @@ def _page(request: PageRequest, reader: ArchiveReader | None, fresh: list[Stored
     texts: list[bytes] = []
     after, looked_at, size = request.after, 0, 0
     while True:
-        rows = _step(request, reader, fresh, after)
+        rows, is_last = _step(request, reader, fresh, after)
         for row in rows:
-            after = (row.received_at, row.epoch, row.offset)
+            after = _place(row)
             looked_at += 1
             text = _text(row, request.filter, names)
             if text is not None:
@@ -154,7 +169,7 @@ def _page(request: PageRequest, reader: ArchiveReader | None, fresh: list[Stored
                 size += len(text)
                 if len(texts) == request.limit or size >= PAGE_BYTES:
                     return _json(texts, after)
-        if len(rows) < STEP:
+        if is_last:
             return _json(texts, None)
         if looked_at >= LOOKED_AT:
             return _json(texts, after)
@@ -162,21 +177,37 @@ def _page(request: PageRequest, reader: ArchiveReader | None, fresh: list[Stored
 
 def _step(
     request: PageRequest, reader: ArchiveReader | None, fresh: list[StoredRow], after: Key | None
-) -> list[StoredRow]:
-    """Return the next rows in the order asked for, `STEP` of them unless there are fewer."""
-    found: dict[Key, StoredRow] = {}
-    for row in fresh:
-        key = (row.received_at, row.epoch, row.offset)
-        is_beyond = after is None or (key < after if request.reverse else key > after)
-        if is_beyond and request.since <= row.received_at < request.until:
-            found[key] = row
+) -> tuple[list[StoredRow], bool]:
+    """Return the next rows in the order asked for, `STEP` of them at most, and whether they are the last."""
+    if request.reverse:
+        end = len(fresh) if after is None else bisect_left(fresh, after, key=_place)
+        new = fresh[max(0, end - STEP) : end]
+    else:
+        start = 0 if after is None else bisect_right(fresh, after, key=_place)
+        new = fresh[start : start + STEP]
+    found = {_place(row): row for row in new}
+    most, is_last = STEP, len(new) < STEP
     if reader is not None:
         channels = request.filter.channels
-        for row in reader.page(
-            request.since, request.until, after=after, channels=channels, limit=STEP, reverse=request.reverse
-        ):
-            found[row.received_at, row.epoch, row.offset] = row  # it was written while we looked: the same row
-    return [found[key] for key in sorted(found, reverse=request.reverse)[:STEP]]
+        kept = reader.page(
+            request.since,
+            request.until,
+            after=after,
+            channels=channels,
+            limit=STEP,
+            reverse=request.reverse,
+            max_bytes=PAGE_BYTES,
+        )
+        found |= {_place(row): row for row in kept}  # some were written while we looked: the same rows
+        if sum([len(row.payload) for row in kept]) >= PAGE_BYTES:
+            most = len(kept)  # behind the last of them there may be more, that come before what is new
+        is_last = is_last and most == STEP and len(kept) < STEP
+    rows = [found[key] for key in sorted(found, reverse=request.reverse)]
+    return rows[:most], is_last and len(rows) <= most
+
+
+def _place(row: StoredRow) -> Key:
+    return row.received_at, row.epoch, row.offset
 
 
 def _text(row: StoredRow, wanted: Filter, names: dict[int, str]) -> bytes | None:

@@ -94,7 +94,7 @@ class Relay:
             backlog=Backlog(max_entries=self.settings.backlog, max_bytes=self.settings.backlog_bytes),
             max_payload=self.settings.max_payload,
         )
-        self._journal = Journal(self.hub.receive)
+        self._journal = Journal(self._record)
         self.upstream = "" if source is None else source.name
         """Where messages come from, without secrets."""
         self.redis_url: str | None = self.settings.redis_url
@@ -111,6 +111,8 @@ class Relay:
         self._state_since = time.time()
         self._is_connected = asyncio.Event()
         self._archive = self._new_archive()
+        self._early: list[Message] | None = None if self._archive is None else []
+        """What befell the relay before its numbering was known; None: it is known."""
 
     @property
     def port(self) -> int:
@@ -209,7 +211,7 @@ class Relay:
     async def aclose(self) -> None:
         """Stop: withdraw the announcement, stop reading, tell readers to come back, stop the embedded server.
 
-        Takes `settings.drain` seconds at most, and a moment; may be called again. If cancelled, what is left is
+        Takes `settings.drain` seconds at most for the readers, as much for the archive, and a moment; may be called again. If cancelled, what is left is
         stopped when the loop ends.
         """
         if self._is_closed:
@@ -259,6 +261,13 @@ class Relay:
             return None
         return ArchiveWriter(named_directory(settings.archive), note=self._journal.note)
 
+    def _record(self, messages: list[Message]) -> None:
+        """Take records of the relay itself; readers come, and go, before the archive is open."""
+        if self._early is None:
+            self.hub.receive(messages)
+        else:
+            self._early += messages
+
     async def _open_archive(self, archive: ArchiveWriter) -> None:
         """Go on with the numbering that the archive holds, and say what is missing since."""
         opening = await archive.open(self.hub.epoch)
@@ -267,6 +276,8 @@ class Relay:
         self.hub.listen(archive.on_growth)
         if opening.gap is not None:
             self.hub.report(opening.gap)
+        now, early, self._early = time.time(), self._early or [], None
+        self.hub.receive([message._replace(received_at=now) for message in early])
         upkeep = Upkeep(
             archive,
             days=self.settings.archive_days,

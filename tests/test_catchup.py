@@ -16,6 +16,7 @@ from support.served import Served, served
 from support.waiting import eventually
 from support.wire_reader import reading
 
+from codeworm_monitor.catchup import _page
 from codeworm_monitor.envelope import Cursor, Gap, GapCause
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Batch, Subscribe, parse_from_server
@@ -242,3 +243,36 @@ async def test_resuming_anywhere_equals_a_model_over_runs_crashes_and_holes(tmp_
                 it.hub.unlisten(it.archive.on_growth)
                 it.publish(*[b"1"] * chance.randrange(1, 30))
                 it.archive._problem = "crashed"
+
+
+async def test_a_reader_of_large_messages_is_given_its_time(tmp_path):
+    async with archived(tmp_path, entries=10) as (it, server):
+        for _ in range(60):
+            it.publish(b'"%b"' % (b"x" * 200_000))
+            assert await it.archive.flushed(it.hub.head)
+        async with v2_reader(server.url) as reader:
+            await reader.subscribe(cursor=Cursor(it.hub.epoch, 0))
+            await asyncio.sleep(2.5)  # it looks away for longer than between two looks at readers
+            await read_up_to(reader, 60)
+            assert reader.seen == list(range(1, 61))
+            assert server.endpoint.evicted == 0
+
+
+async def test_what_retention_takes_to_the_last_entry_while_a_reader_catches_up_is_told_by_a_gap(tmp_path):
+    async with kept(tmp_path) as it:
+        await fill(it, 100)
+        it.archive._store.database.execute("DELETE FROM entries")
+        frames, reached, told = await it.archive.read(lambda reader: _page(reader, 1, Filter(), 20, 100))
+        assert b'"trimmed"' in frames
+        assert (reached, told) == (100, 20)
+
+
+@pytest.mark.parametrize("time", [-1e300, 1e300])
+async def test_a_time_that_none_is_like_finds_all_or_nothing(tmp_path, time):
+    async with archived(tmp_path) as (it, server):
+        await fill(it, 200)
+        async with v2_reader(server.url) as reader:
+            await reader.subscribe(time=time)
+            it.publish(b'"live"')
+            await read_up_to(reader, 201)
+            assert reader.seen == (list(range(1, 202)) if time < 0 else [201])

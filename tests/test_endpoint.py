@@ -541,3 +541,16 @@ async def test_a_request_encoded_for_the_wire_is_understood() -> None:
 
         await reader.connection.send(encode_from_client(Subscribe(time=5.0)), text=True)
         assert (await reader.read()).cursor == Cursor("e", 0)
+
+
+async def test_one_that_is_closed_before_it_was_opened_leaves_no_reader_waiting():
+    async def answer(path, query):
+        return None
+
+    endpoint = Endpoint(Hub(), AccessRules(token=None), answer=answer, channels=[], version="1")
+    await endpoint.start("127.0.0.1", 0)
+    async with connect(f"ws://127.0.0.1:{endpoint.port}/ws"):
+        await eventually(lambda: endpoint.readers == 1)
+        async with asyncio.timeout(2):
+            await endpoint.aclose(within=5)
+        assert endpoint.readers == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import Any
 
 import orjson
@@ -156,6 +157,7 @@ def test_times_are_unix_seconds_or_as_people_write_them():
         ("cursor=1.2", "next"),
         ("cursor=1.2.x", "next"),
         ("cursor=1.2." + "9" * 30, "next"),
+        ("cursor=1.2." + "9" * 19, "next"),
         ("text=" + "x" * 300, "256"),
         ("&".join(f"repo=a{number}" for number in range(65)), "fields"),
     ],
@@ -176,3 +178,26 @@ def test_the_filter_is_the_one_of_the_wire():
         repos=frozenset({"a", "b"}),
         text="x",
     )
+
+
+@pytest.mark.parametrize("size", [1, 300, 5000])
+async def test_steps_that_bytes_end_leave_no_hole(it, monkeypatch, size):
+    await fill(it, 60, unwritten=20)
+    monkeypatch.setattr(pages, "PAGE_BYTES", size)
+    for channel in ("", "&channel=logs"):
+        assert numbers(await pages_of(it, f"limit=5000{channel}")) == list(range(80))
+        assert numbers(await pages_of(it, f"limit=5000&reverse=true{channel}")) == list(reversed(range(80)))
+
+
+async def test_without_an_archive_a_long_backlog_holds_nobody_up():
+    hub, threads = Hub(epoch="e"), set()
+    hub.receive([Message(LOGS, b'{"n":%d}' % number, 1000.0 + number) for number in range(10)])
+
+    class Watched(Filter):
+        def accepts(self, *_):
+            threads.add(threading.current_thread())
+            return True
+
+    await history_page(PageRequest(filter=Watched()), hub, None)
+    assert threads
+    assert threading.main_thread() not in threads

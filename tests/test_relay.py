@@ -23,8 +23,9 @@ from support.waiting import eventually
 from websockets.exceptions import InvalidHandshake
 
 from codeworm_monitor import Relay, RelaySettings, connect, start_relay_in_thread
+from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.embedded import Presence
-from codeworm_monitor.envelope import Cursor, GapCause
+from codeworm_monitor.envelope import Cursor, Gap, GapCause
 from codeworm_monitor.errors import ArchiveBusyError, PortTakenError, RecordingError, RelayError, SettingError
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.relay import _portions
@@ -408,3 +409,27 @@ async def test_an_archive_in_use_stops_the_start_and_nothing_is_left_behind(tmp_
             await other.start()
     async with Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path)) as relay:
         assert relay.statistics().archive.is_writing
+
+
+async def test_readers_that_come_while_the_archive_is_opened_wait_and_harm_nothing(tmp_path, monkeypatch):
+    going_on, opening = threading.Event(), ArchiveWriter._open
+
+    def open_slowly(archive, name):
+        going_on.wait()
+        return opening(archive, name)
+
+    for run in range(2):
+        going_on.clear()
+        monkeypatch.setattr(ArchiveWriter, "_open", open_slowly)
+        relay = Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path))
+        starting = asyncio.create_task(relay.start())
+        await eventually(lambda relay=relay: relay._endpoint is not None and relay._endpoint._server is not None)
+        async with v1_reader(relay.url, TOKEN):
+            await eventually(lambda relay=relay: relay._endpoint.readers == 1)
+            going_on.set()
+            await starting
+            entries = relay.hub.backlog.between(1, 2**60)
+            assert [isinstance(entry, Gap) for entry in entries] == [True, False][1 - run :]
+            assert orjson.loads(entries[-1].data)["event"] == "reader_connected"
+            await relay.aclose()
+        assert not relay._endpoint.readers

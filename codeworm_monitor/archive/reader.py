@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -120,7 +121,15 @@ class ArchiveReader:
         offsets = [offset for offset in found if offset is not None]
         return (min(offsets), max(offsets)) if offsets else None
 
-    def after(self, epoch: int, offset: int, *, limit: int, channels: frozenset[str] = frozenset()) -> list[StoredRow]:
+    def after(
+        self,
+        epoch: int,
+        offset: int,
+        *,
+        limit: int,
+        channels: frozenset[str] = frozenset(),
+        max_bytes: int | None = None,
+    ) -> list[StoredRow]:
         """Return the rows that follow an offset, in ascending order, `limit` of them at most.
 
         Args:
@@ -128,8 +137,9 @@ class ArchiveReader:
             offset: The newest that is not wanted.
             limit: Rows.
             channels: Where they were published; anywhere if empty. Gaps come in any case.
+            max_bytes: Bytes of payloads after which no more rows come, whatever their number; None: as many as there are.
         """
-        return self._by_offset(epoch, offset, limit=limit, channels=channels, reverse=False)
+        return self._by_offset(epoch, offset, limit=limit, channels=channels, reverse=False, max_bytes=max_bytes)
 
     def before(self, epoch: int, offset: int, *, limit: int, channels: frozenset[str] = frozenset()) -> list[StoredRow]:
         """Return the rows that precede an offset, as `after` does but the newest first."""
@@ -150,6 +160,7 @@ class ArchiveReader:
         channels: frozenset[str] = frozenset(),
         limit: int,
         reverse: bool = False,
+        max_bytes: int | None = None,
     ) -> list[StoredRow]:
         """Return rows of all numberings in the order of time.
 
@@ -160,6 +171,7 @@ class ArchiveReader:
             channels: As for `after`.
             limit: Rows.
             reverse: The latest first.
+            max_bytes: As for `after`.
         """
         if after is not None:
             since, until = (since, min(until, after[0] + 1)) if reverse else (max(since, after[0]), until)
@@ -172,9 +184,11 @@ class ArchiveReader:
                 f"SELECT {_COLUMNS} FROM entries WHERE received_at >= ? AND received_at < ? {beyond} {wanted} "
                 f"ORDER BY received_at {order}, epoch {order}, offset {order} LIMIT ?",
                 (since, until, *values, *names, limit),
+                max_bytes,
             )
             parts = self._parts("first_at < ? AND last_at >= ?", (until, since))
-        if len(hot) == limit:
+        if _is_full(hot, limit, max_bytes):
+            limit = len(hot)
             last_at = hot[-1].received_at
             parts = [one for one in parts if (one.last_at >= last_at if reverse else one.first_at <= last_at)]
         if not parts:
@@ -193,8 +207,10 @@ class ArchiveReader:
         except ArchiveDamagedError:
             if self._are_listed(parts):
                 raise
-            return self.page(since, until, after=after, channels=channels, limit=limit, reverse=reverse)
-        return sorted([*cold, *hot], key=_key, reverse=reverse)[:limit]
+            return self.page(
+                since, until, after=after, channels=channels, limit=limit, reverse=reverse, max_bytes=max_bytes
+            )
+        return _up_to(sorted([*cold, *hot], key=_key, reverse=reverse)[:limit], max_bytes)
 
     def offset_at(self, epoch: int, received_at: int) -> int | None:
         """Return the smallest offset of a numbering received at or after a time, in microseconds; None if none was."""
@@ -236,7 +252,14 @@ class ArchiveReader:
         return None
 
     def _by_offset(
-        self, epoch: int, offset: int, *, limit: int, channels: frozenset[str], reverse: bool
+        self,
+        epoch: int,
+        offset: int,
+        *,
+        limit: int,
+        channels: frozenset[str],
+        reverse: bool,
+        max_bytes: int | None = None,
     ) -> list[StoredRow]:
         sign, order = ("<", "DESC") if reverse else (">", "ASC")
         wanted, names = _channel_test(channels)
@@ -244,11 +267,12 @@ class ArchiveReader:
             hot = self._rows(
                 f"SELECT {_COLUMNS} FROM entries WHERE epoch = ? AND offset {sign} ? {wanted} ORDER BY offset {order} LIMIT ?",
                 (epoch, offset, *names, limit),
+                max_bytes,
             )
             column = "first_offset" if reverse else "last_offset"
             parts = self._parts(f"epoch = ? AND {column} {sign} ?", (epoch, offset))
-        if len(hot) == limit:  # rows of the files that all lie beyond those found need not be looked at
-            last = hot[-1].offset
+        if _is_full(hot, limit, max_bytes):  # rows of the files that all lie beyond those found need not be looked at
+            limit, last = len(hot), hot[-1].offset
             parts = [one for one in parts if (one.last_offset > last if reverse else one.first_offset < last)]
         if not parts:
             return hot
@@ -259,8 +283,8 @@ class ArchiveReader:
         except ArchiveDamagedError:
             if self._are_listed(parts):
                 raise
-            return self._by_offset(epoch, offset, limit=limit, channels=channels, reverse=reverse)
-        return sorted([*cold, *hot], key=lambda row: row.offset, reverse=reverse)[:limit]
+            return self._by_offset(epoch, offset, limit=limit, channels=channels, reverse=reverse, max_bytes=max_bytes)
+        return _up_to(sorted([*cold, *hot], key=lambda row: row.offset, reverse=reverse)[:limit], max_bytes)
 
     def _are_listed(self, parts: list[Part]) -> bool:
         """Tell whether all files still count; one that retention has taken meanwhile is none to complain of."""
@@ -272,8 +296,14 @@ class ArchiveReader:
     def _parts(self, condition: str, values: tuple[int, ...]) -> list[Part]:
         return [Part(*row) for row in self._all(f"SELECT * FROM parts WHERE {condition}", values)]
 
-    def _rows(self, query: str, values: tuple[int | str, ...]) -> list[StoredRow]:
-        return [StoredRow(*row) for row in self._all(query, values)]
+    def _rows(self, query: str, values: tuple[int | str, ...], max_bytes: int | None = None) -> list[StoredRow]:
+        if max_bytes is None:
+            return [StoredRow(*row) for row in self._all(query, values)]
+        try:
+            with contextlib.closing(self.database.execute(query, values)) as cursor:
+                return _up_to(map(StoredRow._make, cursor), max_bytes)
+        except sqlite3.Error as error:
+            raise plain_error(self.directory / DATABASE, error) from error
 
     def _all(self, query: str, values: Iterable[int | str] = ()) -> list[tuple]:  # type: ignore[type-arg]
         try:
@@ -302,6 +332,24 @@ def _channel_test(channels: frozenset[str]) -> tuple[str, tuple[str, ...]]:
         return "", ()
     names = ("", *sorted(channels))
     return f"AND channel IN ({', '.join('?' * len(names))})", names
+
+
+def _is_full(rows: list[StoredRow], limit: int, max_bytes: int | None) -> bool:
+    """Tell whether a bound ended these rows, so that more may follow."""
+    return len(rows) >= limit or (max_bytes is not None and sum([len(row.payload) for row in rows]) >= max_bytes)
+
+
+def _up_to(rows: Iterable[StoredRow], max_bytes: int | None) -> list[StoredRow]:
+    """Return rows until their payloads have so many bytes."""
+    if max_bytes is None:
+        return list(rows)
+    taken, size = [], 0
+    for row in rows:
+        taken.append(row)
+        size += len(row.payload)
+        if size >= max_bytes:
+            break
+    return taken
 
 
 def _key(row: StoredRow) -> Key:

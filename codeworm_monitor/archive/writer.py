@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from codeworm_monitor.archive import repair
 from codeworm_monitor.archive.reader import ArchiveReader
-from codeworm_monitor.archive.rows import GAP, StoredRow, entry_of, gap_payload, micros
+from codeworm_monitor.archive.rows import GAP, StoredRow, entry_of, gap_payload, micros, rows_of
 from codeworm_monitor.archive.store import Numbering, Store, WriterLock
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.backoff import delays
@@ -144,7 +144,11 @@ class ArchiveWriter:
         )
 
     def __str__(self) -> str:
-        return "written" if self._problem is None else f"cannot be written: {self._problem}"
+        """Return how it is, for anybody: where it is must not be told to those without a token."""
+        if self._problem is None:
+            return "written"
+        where = str(self.directory)
+        return f"cannot be written: {self._problem.replace(f'{where}/', '').replace(where, 'its directory')}"
 
     @property
     def key(self) -> int:
@@ -167,6 +171,7 @@ class ArchiveWriter:
             raise
         except ArchiveError as error:
             log.error("the archive cannot be written, messages are relayed all the same: %s", error)
+            await self._write(self._abandon)
             self._problem, self._name = str(error), name
             return Opening(epoch=name, head=0, gap=None, past=[])
 
@@ -223,10 +228,12 @@ class ArchiveWriter:
     async def aclose(self, *, within: float = 5.0) -> None:
         """Write what waits, end the numbering in good order, and let others have the archive; may be called again.
 
-        Takes `within` seconds at most, and a moment. What could not be written by then shows as a gap at the next start.
+        Takes `within` seconds at most, and a moment. What could not be written by then shows as a gap at the next start,
+        and others have the archive when the disk lets go of it.
         """
         if self._is_closing:
             return
+        is_finished = False
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -235,15 +242,18 @@ class ArchiveWriter:
                     await self.flushed(self._backlog.head)
                 self._is_closing = True
                 await self._write(self._finish)
+                is_finished = True
         except TimeoutError:
             log.error("the archive could not be written within %.1f s: its end will show as a gap", within)
         finally:
             self._is_closing = True
             if self._timer is not None:
                 self._timer.cancel()
+            if not is_finished:
+                self._thread.submit(self._finish)
             self._thread.shutdown(wait=False)
-            self._readers.submit(self._close_readers)
-            self._readers.shutdown(wait=False)
+            self._readers.shutdown(wait=False, cancel_futures=True)
+            threading.Thread(target=self._close_readers, name="codeworm_monitor:archive-close", daemon=True).start()
 
     # In the loop
 
@@ -259,8 +269,10 @@ class ArchiveWriter:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._begin_writing)
 
     def _begin_writing(self) -> None:
-        self._timer = None
-        if self._is_closing:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_closing or self._writing is not None:
             return
         self._writing = asyncio.create_task(self._write_all(), name="relay:archive")
 
@@ -269,7 +281,7 @@ class ArchiveWriter:
         backlog = self._backlog
         assert backlog is not None
         try:
-            while self.archived < backlog.head:
+            while self.archived < backlog.head and not self._is_closing:
                 await self._write_batch(backlog)
                 if not self._is_batch_full(backlog):
                     break
@@ -341,6 +353,12 @@ class ArchiveWriter:
         past = [one for one in entries if isinstance(one, Envelope)]
         return Opening(epoch=self._name, head=head, gap=gap, past=past)
 
+    def _abandon(self) -> None:
+        """Forget what was found: of the numbering begun in memory instead, nothing may be written under its key."""
+        self._close_store()
+        self._epoch = self._reserved = 0
+        self.oldest = None
+
     def _open_store(self) -> Store:
         complaints = repair.quick_check(self.directory)
         if complaints:
@@ -367,11 +385,15 @@ class ArchiveWriter:
         if self._store is not None and not self._store.is_there:
             self._close_store()
         store = self._store or self._open_anew(first + len(times))
-        if missing is not None and missing.first_offset is not None:
-            row = StoredRow(self._epoch, missing.first_offset, micros(missing.ended_at), "", GAP, gap_payload(missing))
-            store.append([row])
         try:
-            store.append_columns(self._epoch, first, times, channels, data, notes)
+            if missing is not None and missing.first_offset is not None:
+                # Together: if only the gap were written, it would stay as it is while the range grows.
+                row = StoredRow(
+                    self._epoch, missing.first_offset, micros(missing.ended_at), "", GAP, gap_payload(missing)
+                )
+                store.append([row, *rows_of(self._epoch, first, times, channels, data, notes)])
+            else:
+                store.append_columns(self._epoch, first, times, channels, data, notes)
         except ArchiveDamagedError:
             self._close_store()  # the next attempt repairs it
             raise
@@ -413,16 +435,28 @@ class ArchiveWriter:
 
     def _ask(self, ask: Callable[[ArchiveReader], T]) -> T:
         reader: ArchiveReader | None = getattr(self._local, "reader", None)
-        if reader is None or not reader.is_there:
+        if reader is not None and not reader.is_there:
+            self._drop(reader)
+            reader = None
+        if reader is None:
             reader = self._local.reader = ArchiveReader(self.directory, check_same_thread=False)
             self._opened.append(reader)
         try:
             return ask(reader)
         except ArchiveDamagedError:
-            self._local.reader = None  # it may be repaired by the time the next one asks
+            self._drop(reader)  # it may be repaired by the time the next one asks
             raise
 
+    def _drop(self, reader: ArchiveReader) -> None:
+        self._local.reader = None
+        self._opened.remove(reader)
+        reader.close()
+
+    # In a thread of its own
+
     def _close_readers(self) -> None:
+        """Close what reading has opened, when nobody reads any more: SQLite does not take it well before."""
+        self._readers.shutdown()
         for reader in self._opened:
             reader.close()
 

@@ -102,7 +102,7 @@ def test_a_tree_of_which_a_page_is_damaged_is_not_whole(made, tmp_path):
     with DatabasePages(path) as pages:
         cells, is_whole = pages.tree(start)
         assert not is_whole
-        assert 4900 < len(cells) < 5000
+        assert 5000 - 1800 < len(cells) < 5000  # at worst, a branch with all below it
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
+import time
 from dataclasses import asdict
 
 import orjson
@@ -14,10 +16,11 @@ from support.waiting import eventually
 
 from codeworm_monitor.archive import writer as writer_module
 from codeworm_monitor.archive.database import DATABASE
+from codeworm_monitor.archive.store import Store
 from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.envelope import Envelope, Gap, GapCause, Mark
-from codeworm_monitor.errors import ArchiveBusyError
+from codeworm_monitor.errors import ArchiveBusyError, ArchiveDamagedError, ArchiveError
 
 
 async def test_all_that_a_hub_numbers_is_on_disk_byte_for_byte_when_the_writer_is_closed(tmp_path):
@@ -197,3 +200,119 @@ async def test_reading_waits_for_no_writer(tmp_path):
         rows = await it.archive.read(lambda reader: reader.after(it.archive.key, 0, limit=10))
         other.close()
         assert [row.payload for row in rows] == [b"1"]
+
+
+async def test_a_numbering_begun_while_the_disk_refused_is_not_written_over_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "delays", lambda **_: iter(lambda: 0.02, None))
+    async with kept(tmp_path) as before:
+        before.publish(*[b'"old"'] * 10)
+    reserve, refusals = Store.reserve, [ArchiveError("the disk is full")]
+
+    def reserve_or_refuse(store, epoch, offset):
+        if refusals:
+            raise refusals.pop()
+        reserve(store, epoch, offset)
+
+    monkeypatch.setattr(Store, "reserve", reserve_or_refuse)
+    async with kept(tmp_path) as it:
+        assert (it.opening.head, it.archive.key) == (0, 0)
+        assert it.opening.epoch != before.opening.epoch
+        it.publish(*[b'"new"'] * 5)
+        await eventually(lambda: it.archive.archived == 5)
+    assert [entry.data for entry in await on_disk(tmp_path)] == [b'"old"'] * 10 + [b'"new"'] * 5
+
+
+async def test_a_hole_that_grows_while_the_disk_refuses_is_told_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "delays", lambda **_: iter(lambda: 0.02, None))
+    async with kept(tmp_path, entries=100) as it:
+        it.publish(b"1")
+        assert await it.archive.flushed(1)
+        append, refusals = Store.append, []
+
+        def append_gaps_only(store, rows):
+            if len(rows) > 1 and len(refusals) < 3:
+                refusals.append(len(rows))
+                raise ArchiveError("the disk is full")
+            append(store, rows)
+
+        def append_no_columns(*_):
+            refusals.append(0)
+            raise ArchiveError("the disk is full")
+
+        monkeypatch.setattr(Store, "append", append_gaps_only)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "append_columns", append_no_columns)
+            it.publish(*[b"2"] * 300)
+            await eventually(lambda: len(refusals) > 1)
+            it.publish(*[b"3"] * 300)
+        await eventually(lambda: it.archive.archived == 601)
+    _, hole, *rest = await on_disk(tmp_path)
+    assert (hole.first_offset, hole.last_offset) == (2, 501)
+    assert [entry.offset for entry in rest] == list(range(502, 602))
+
+
+async def test_one_task_writes_whoever_asks_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "BATCH_SECONDS", 0.05)
+    append, batches = Store.append_columns, []
+
+    def append_slowly(store, epoch, first, *columns):
+        batches.append(first)
+        time.sleep(0.2)
+        append(store, epoch, first, *columns)
+
+    monkeypatch.setattr(Store, "append_columns", append_slowly)
+    async with kept(tmp_path) as it:
+        it.publish(b"1")  # begins in a twentieth of a second by itself
+        assert await it.archive.flushed(1)
+    assert batches == [1]
+
+
+async def test_one_that_could_not_be_closed_in_time_lets_others_have_the_archive_when_the_disk_lets_go(tmp_path):
+    async with kept(tmp_path) as it:
+        it.publish(b"1")
+        other = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await it.archive.aclose(within=0.1)
+        other.execute("ROLLBACK")
+        other.close()
+        await eventually(lambda: it.archive._lock._descriptor < 0)
+    async with kept(tmp_path) as again:
+        assert again.opening.epoch == it.hub.epoch
+
+
+async def test_what_anybody_may_know_of_it_names_no_path(tmp_path):
+    place = tmp_path / "secret"
+    place.write_text("something else has the name")
+    async with kept(place) as it:
+        assert str(place) in it.archive.status.reason
+        assert str(it.archive).startswith("cannot be written: ")
+        assert "secret" not in str(it.archive)
+        place.unlink()
+
+
+async def test_reading_what_is_damaged_leaves_nothing_open(tmp_path):
+    def fail(reader):
+        raise ArchiveDamagedError(tmp_path, "for a test")
+
+    async with kept(tmp_path) as it:
+        for _ in range(5):
+            with pytest.raises(ArchiveDamagedError):
+                await it.archive.read(fail)
+        assert it.archive._opened == []
+
+
+async def test_closing_waits_for_no_reader_and_takes_nothing_from_under_it(tmp_path):
+    started, going_on = threading.Event(), threading.Event()
+
+    def read(reader):
+        started.set()
+        going_on.wait()
+        return reader.after(1, 0, limit=10)
+
+    async with kept(tmp_path) as it:
+        it.publish(b"1")
+        reading = asyncio.create_task(it.archive.read(read))
+        await eventually(started.is_set)
+        await it.archive.aclose()
+        going_on.set()
+        assert [row.payload for row in await reading] == [b"1"]

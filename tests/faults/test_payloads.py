@@ -49,7 +49,7 @@ async def relayed(*payloads: bytes, channel: str = LOGS) -> Relayed:
     Their clients have the limit of 1 MiB that they have by default. The sound one is left out of what is returned.
     """
     payloads = (*payloads, LAST)
-    async with Server() as server, watched_relay(redis_url=server.url) as relay:
+    async with Server() as server, watched_relay("--no-archive", redis_url=server.url) as relay:
         mon = await asyncio.to_thread(connect, relay.url, token=TOKEN)
         async with v1_reader(relay.url, TOKEN) as old, v2_reader(relay.url, TOKEN, max_size=2**20) as new:
             await new.subscribe()
