@@ -15,12 +15,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from codeworm_monitor import __version__
 from codeworm_monitor.cli_archive import COMMANDS
+from codeworm_monitor.cli_options import archive_option
 from codeworm_monitor.errors import MonitorError, SettingError
 from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
@@ -59,11 +61,21 @@ def main() -> None:
     """
 
 
-def _relay_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for every setting of the relay."""
-    for one in reversed(list(setting_fields())):
+_NOT_OF_A_REPLAY = frozenset(
+    ("redis_url", "channels", "dead_after", "archive", "no_archive", "archive_days", "archive_bytes")
+)
+"""Settings of what a relay hears and keeps."""
+
+
+def _relay_options(command: Callable[..., None], *, but: frozenset[str] = frozenset()) -> Callable[..., None]:
+    """Give a command an option for every setting of the relay, but for some."""
+    for one in reversed([one for one in setting_fields() if one.name not in but]):
         command = _option(one)(command)
     return command
+
+
+def _replay_options(command: Callable[..., None]) -> Callable[..., None]:
+    return archive_option(_relay_options(command, but=_NOT_OF_A_REPLAY))
 
 
 def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -80,11 +92,12 @@ def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., 
 
 def _read_settings(values: dict[str, Any]) -> RelaySettings:
     """Return the settings that the options and the environment gave."""
-    values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
+    if "channels" in values:
+        values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
     context = click.get_current_context()
     from_environment = click.core.ParameterSource.ENVIRONMENT
     for switch, name in (("no_token", "token"), ("no_archive", "archive")):
-        if values[switch] and values[name] and context.get_parameter_source(name) is from_environment:
+        if values.get(switch) and values[name] and context.get_parameter_source(name) is from_environment:
             values[name] = None  # what is typed goes before what lies in the environment
     return RelaySettings(**values)
 
@@ -118,11 +131,14 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
 
 
 @main.command()
-@click.option("--since", help="Where to begin: 2h, yesterday, 2026-11-22T21:56; the beginning if not given.")
+@click.option(
+    "--since",
+    help="Where to begin: 2h, yesterday, 2026-11-22T16:57 (time of this machine); the beginning if not given.",
+)
 @click.option("--until", help="Where to end, likewise; at what is newest if not given.")
 @click.option("--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Times as fast.")
-@_relay_options
-def replay(since: str | None, until: str | None, speed: float, **values: Any) -> None:
+@_replay_options
+def replay(since: str | None, until: str | None, speed: float, directory: Path, **values: Any) -> None:
     """Serve a stretch of the past once more, from the archive, over the same protocol.
 
     Notebooks connect to it as to any relay, at its own port; nothing is kept.
@@ -136,10 +152,12 @@ def replay(since: str | None, until: str | None, speed: float, **values: Any) ->
         settings = _read_settings(values)
         now = time.time()
         try:
-            times = [None if text is None else plain_moment(text, now).timestamp() for text in (since, until)]
+            times = [
+                None if text is None else plain_moment(text, now, zone=None).timestamp() for text in (since, until)
+            ]
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        _run(_replay(settings, times[0], times[1], speed), settings)
+        _run(_replay(settings, directory, times[0], times[1], speed), settings)
 
 
 @main.command()
@@ -198,15 +216,20 @@ async def _relay(settings: RelaySettings) -> None:
         log.info("stopping")
 
 
-async def _replay(settings: RelaySettings, since: float | None, until: float | None, speed: float) -> None:
-    from codeworm_monitor.archive.database import named_directory
+async def _replay(
+    settings: RelaySettings, directory: Path, since: float | None, until: float | None, speed: float
+) -> None:
     from codeworm_monitor.archive.replay import ArchiveSource
+    from codeworm_monitor.discovery import announce
     from codeworm_monitor.relay import Relay
 
-    source = ArchiveSource(named_directory(settings.archive), since=since, until=until, speed=speed)
-    settings = replace(settings, archive=None, no_archive=True)
+    source = ArchiveSource(directory, since=since, until=until, speed=speed)
+    settings = replace(settings, no_archive=True)
     async with _stoppable() as stop, Relay(settings, source=source, clock=source.clock) as running:
-        click.echo(_banner(running))
+        await asyncio.to_thread(
+            announce, running.port, url=running.url, token=running.token, version=__version__, is_replay=True
+        )
+        click.echo(_banner(running, is_replay=True))
         click.echo(
             f"Serving the past from {_day_and_time(source.clock())} on, {speed:g} times as fast. Ctrl-C ends it."
         )
@@ -214,7 +237,7 @@ async def _replay(settings: RelaySettings, since: float | None, until: float | N
 
 
 def _day_and_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S UTC%z")
 
 
 async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  # noqa: FBT001  # read once, just above
@@ -223,7 +246,12 @@ async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  #
     from codeworm_monitor.relay import Relay
 
     settings = replace(settings, archive=None, no_archive=True)  # what is played is no part of the user's record
-    async with _stoppable() as stop, EmbeddedServer() as server, Relay(settings, redis_url=server.url) as running:
+    # On a port of its own: at 6379, another relay would take the server for CodeWorm's, and keep what is played.
+    async with (
+        _stoppable() as stop,
+        EmbeddedServer(preferred_port=0) as server,
+        Relay(settings, redis_url=server.url) as running,
+    ):
         await running.wait_connected()
         click.echo(_banner(running))
         click.echo(f"Playing recorded traffic, {speed:g} times as fast as it came. Ctrl-C stops it.")
@@ -317,7 +345,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _banner(running: Any) -> str:
+def _banner(running: Any, *, is_replay: bool = False) -> str:
     url, http = running.url, running.url.replace("ws", "http", 1).removesuffix(running.settings.path)
     if running.token is None:
         token = "none is wanted"
@@ -338,8 +366,8 @@ def _banner(running: Any) -> str:
             else f"  from         {running.upstream}",
             f"  connect to   {url}",
             f"  token        {token}",
-            f"  kept in      {kept}",
-            "  notebook     from codeworm_monitor import connect; mon = connect()",
+            *([] if is_replay else [f"  kept in      {kept}"]),
+            f"  notebook     from codeworm_monitor import connect; mon = connect({repr(url) if is_replay else ''})",
             f"  health       {http}/readyz",
         ]
     )

@@ -84,25 +84,33 @@ def history(
     \b
     Example: python -m codeworm_monitor history --since 2h --level warning
     """
-    selection = Selection(since=since, until=until, channels=frozenset(channels), level=level)
+    selection = _selection(since, until, channels, level)
     with plain_errors(), ArchiveReader(existing(directory)) as reader:
         if limit:
             rows: Any = islice(_messages(selected(reader, selection, reverse=True), as_json=as_json), limit)
             rows = rows if reverse else reversed(list(rows))
         else:
             rows = _messages(selected(reader, selection, reverse=reverse), as_json=as_json)
-        if as_json:
-            stdout = sys.stdout.buffer
-            for row in rows:
-                stdout.write(recording_line(row))
-            stdout.flush()
-            return
+        has_some = False
         day = ""
         for row in rows:
+            has_some = True
+            if as_json:
+                sys.stdout.buffer.write(recording_line(row))
+                continue
             at = time_of(row.received_at).astimezone()
             if day != (day := f"{at:%A %Y-%m-%d, UTC%z}"):
                 click.echo(f"== {day}")
             click.echo(_described(row, at))
+        sys.stdout.buffer.flush()
+    if not has_some:
+        click.echo("nothing found: `archive info` says what there is", err=True)
+
+
+def _selection(since: int | None, until: int | None, channels: tuple[str, ...], level: str | None) -> Selection:
+    if since is not None and until is not None and until <= since:
+        raise click.UsageError("--until must be later than --since")
+    return Selection(since=since, until=until, channels=frozenset(channels), level=level)
 
 
 def _messages(rows: Iterator[StoredRow], *, as_json: bool) -> Iterator[StoredRow]:
@@ -168,7 +176,8 @@ def _printed(frame: Any, form: str) -> str:
     frame = frame.map(cell, na_action="ignore")
     if form == "csv":
         return str(frame.to_csv(index=False))
-    return f"{frame.to_string(index=False, max_colwidth=None)}\n({len(frame):,} {'row' if len(frame) == 1 else 'rows'})"
+    text = frame.to_string(index=False, max_colwidth=None, na_rep="") if len(frame) else "  ".join(frame.columns)
+    return f"{text}\n({len(frame):,} {'row' if len(frame) == 1 else 'rows'})"
 
 
 @click.command("export")
@@ -201,7 +210,7 @@ def export_command(
     \b
     Example: python -m codeworm_monitor export --since yesterday traffic.jsonl.gz
     """
-    selection = Selection(since=since, until=until, channels=frozenset(channels), level=level)
+    selection = _selection(since, until, channels, level)
     chosen = FileForm(form) if form else _form_of(file)
     with plain_errors(), ArchiveReader(existing(directory)) as reader:
         if file == "-":

@@ -20,6 +20,8 @@ from codeworm_monitor.records import LEVELS
 
 __all__ = ["archive_option", "existing", "plain_errors", "progress", "selection_options", "size_text", "time_of"]
 
+SHORT_NAMES = ("logs", "events", "stats", "relay")
+"""Channels of CodeWorm, and the relay's own, that need not be spelled out."""
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 Command = Callable[..., None]
 
@@ -56,7 +58,11 @@ def selection_options(command: Command) -> Command:
             "--level", callback=_read_level, help="Only messages of this level, or a more severe one; and gaps."
         ),
         click.option(
-            "--channel", "channels", multiple=True, help="Only messages of this channel, and gaps; repeatable."
+            "--channel",
+            "channels",
+            multiple=True,
+            callback=_read_channels,
+            help="Only messages of this channel (logs, events, stats, or any by its full name), and gaps; repeatable.",
         ),
         click.option("--until", callback=_read_moment, help="The first moment that is not wanted."),
         click.option("--since", callback=_read_moment, help=f"The earliest moment: {times}."),
@@ -111,6 +117,10 @@ def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> in
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     return (moment - _1970) // timedelta(microseconds=1)
+
+
+def _read_channels(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(full for name in names for full in ((f"codeworm:{name}", name) if name in SHORT_NAMES else (name,)))
 
 
 def _read_level(_: click.Context, __: click.Parameter, value: str | None) -> str | None:

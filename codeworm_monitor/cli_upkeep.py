@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,13 @@ def archive_verify(*, directory: Path) -> None:
         found = verify(existing(directory), on_progress=tell)
     for problem in found.problems:
         click.echo(printable(problem))
-    unread = (
-        "" if found.has_read_parts else "; the Parquet files were not opened (pip install 'codeworm-monitor[analysis]')"
-    )
+    unread = ""
+    if not found.has_read_parts and (found.parts or found.problems):  # no DuckDB, or the database is too damaged
+        unread = "; the Parquet files were not opened"
+        if find_spec("duckdb") is None:
+            unread += " (pip install 'codeworm-monitor[analysis]')"
     click.echo(
-        f"{len(found.problems) or 'no'} problems: {found.hot:,} rows in the database, "
+        f"{len(found.problems) or 'no'} problem{'' if len(found.problems) == 1 else 's'}: {found.hot:,} rows in the database, "
         f"{found.cold:,} in {found.parts:,} Parquet files{unread}"
     )
     if found.problems:
@@ -178,7 +181,7 @@ def archive_compact(*, directory: Path) -> None:
     with plain_errors(), contextlib.closing(Store(existing(directory))) as store, progress("compacting") as tell:
         done = compact(store, on_progress=tell)
     click.echo(
-        f"{done.rows:,} rows of {done.days:,} days moved into {done.files:,} files ({size_text(done.bytes)}) "
+        f"{done.rows:,} rows of {done.days:,} {'day' if done.days == 1 else 'days'} moved into {done.files:,} files ({size_text(done.bytes)}) "
         f"in {done.seconds:.1f} s"
     )
 

@@ -47,6 +47,7 @@ class Announcement:
         started_at: When it started, Unix seconds.
         version: Version of the relay.
         host: Machine of the relay: a home directory may be shared by several.
+        is_replay: Whether it serves the past: who names no relay means another.
     """
 
     url: str
@@ -55,9 +56,10 @@ class Announcement:
     started_at: float
     version: str = ""
     host: str = ""
+    is_replay: bool = False
 
 
-def announce(port: int, *, url: str, token: str | None, version: str = "") -> Path:
+def announce(port: int, *, url: str, token: str | None, version: str = "", is_replay: bool = False) -> Path:
     """Write the announcement of a relay in this process and return its path.
 
     It is put in place whole: a reader sees the former file or this one.
@@ -67,12 +69,19 @@ def announce(port: int, *, url: str, token: str | None, version: str = "") -> Pa
         url: WebSocket URL, without the token.
         token: What readers must present; None: nothing.
         version: Version of the relay.
+        is_replay: Whether it serves the past.
 
     Raises:
         RelayError: No folder can be used; the message says why not.
     """
     announcement = Announcement(
-        url=url, token=token, pid=os.getpid(), started_at=time.time(), version=version, host=socket.gethostname()
+        url=url,
+        token=token,
+        pid=os.getpid(),
+        started_at=time.time(),
+        version=version,
+        host=socket.gethostname(),
+        is_replay=is_replay,
     )
     problems: list[str] = []
     for folder in _folders():
@@ -107,7 +116,7 @@ def withdraw(path: Path) -> None:
 
 
 def find(url: str | None = None) -> list[Announcement]:
-    """Return the announcements of living relays of this user on this machine, the newest first.
+    """Return the announcements of living relays of this user on this machine, the newest first, replays last.
 
     Announcements of processes that are gone are removed.
 
@@ -128,7 +137,7 @@ def find(url: str | None = None) -> list[Announcement]:
                     path.unlink(missing_ok=True)
             elif url is None or _same(url, announcement.url):
                 found.append(announcement)
-    return sorted(found, key=lambda announcement: announcement.started_at, reverse=True)
+    return sorted(found, key=lambda announcement: (announcement.is_replay, -announcement.started_at))
 
 
 def _folders() -> Iterator[Path]:
@@ -190,6 +199,7 @@ def _read(path: Path) -> Announcement | None:
                     started_at=float(values.get("started_at", 0)),
                     version=str(values.get("version", "")),
                     host=str(values.get("host", "")),
+                    is_replay=values.get("is_replay") is True,
                 )
     except (ValueError, TypeError, RecursionError):
         pass

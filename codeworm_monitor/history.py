@@ -43,7 +43,8 @@ class History:
 
     Attributes:
         since: The beginning of the span, in UTC.
-        until: Its end, which is not part of it, in UTC, in the year 9999 if it has none; of a history that a limit cut, the end of what is here.
+        until: Its end, which is not part of it, in UTC, in the year 9999 if it has none; of a history that a limit cut, the
+            end of what is here.
         is_cut: Whether there were more rows than the limit.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.columns import TEXT, TIME
 from codeworm_monitor.decoding import stream_name
 from codeworm_monitor.errors import ArchiveDamagedError, ArchiveError
+from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import Kind, kind_of
 from codeworm_monitor.stretches import hot_rows
 from codeworm_monitor.views import CYCLES, DOCUMENTS, LABELS, STORED_COLUMNS, gaps_view, label, message_view
@@ -204,15 +205,26 @@ class ArchiveQueries:
         for key in self._loaded.keys() - there.keys():
             self._duck.execute("DELETE FROM hot WHERE epoch_key = ?", [key])
             del self._loaded[key]
-        for key, (rows, newest) in there.items():
-            before, loaded = self._loaded.get(key, (-1, 0))
-            loaded += self._load_epoch(database, key, before, newest)
-            if loaded != rows:  # rows came or went in the midst: an import, or old age
-                self._duck.execute("DELETE FROM hot WHERE epoch_key = ?", [key])
-                self._load_epoch(database, key, -1, newest)
-            self._loaded[key] = (newest, rows)
+        wanted = sum(rows - self._loaded.get(key, (-1, 0))[1] for key, (rows, _) in there.items())
+        done = 0
+        with Progress("reading the archive") as shown:
 
-    def _load_epoch(self, database: sqlite3.Connection, key: int, after: int, newest: int) -> int:
+            def tell(count: int) -> None:
+                nonlocal done
+                done += count
+                shown.tell(done / max(1, wanted))
+
+            for key, (rows, newest) in there.items():
+                before, loaded = self._loaded.get(key, (-1, 0))
+                loaded += self._load_epoch(database, key, before, newest, tell)
+                if loaded != rows:  # rows came or went in the midst: an import, or old age
+                    self._duck.execute("DELETE FROM hot WHERE epoch_key = ?", [key])
+                    self._load_epoch(database, key, -1, newest, tell)
+                self._loaded[key] = (newest, rows)
+
+    def _load_epoch(
+        self, database: sqlite3.Connection, key: int, after: int, newest: int, tell: Callable[[int], None]
+    ) -> int:
         count = 0
         while after < newest:
             row = database.execute(
@@ -223,6 +235,7 @@ class ArchiveQueries:
             batch = hot_rows(database, (key, self._names[key]), "offset BETWEEN ? AND ?", (after + 1, last))
             count += batch.num_rows
             self._insert(key, batch)
+            tell(batch.num_rows)
             after = last
         return count
 

@@ -20,6 +20,7 @@ from support.readers import v1_reader, v1_text, v2_reader
 from support.waiting import eventually
 
 from codeworm_monitor.cli import main
+from codeworm_monitor.discovery import find
 from codeworm_monitor.settings import setting_fields
 
 LOGS = "codeworm:logs"
@@ -217,6 +218,14 @@ def test_the_version_is_told() -> None:
     assert CliRunner().invoke(main, ["--version"]).output == f"codeworm_monitor {__version__}\n"
 
 
+@pytest.mark.parametrize("command", [[], ["relay"], ["demo"], ["replay"], ["bench"]])
+def test_examples_in_help_texts_keep_their_lines(command: list[str]) -> None:
+    text = CliRunner().invoke(main, [*command, "--help"]).output
+    example = f"\n  Example: python -m codeworm_monitor {command[0]}" if command else "\n      mon = connect()\n"
+    assert example in text
+    assert "\\b" not in text
+
+
 async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
     process = await launch("demo", "--port", "0", "--speed", "1000", "--once")
     async with asyncio.timeout(60):
@@ -224,8 +233,35 @@ async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
     assert process.returncode == 0, err
     text = out.decode()
     assert "Played 1316 messages." in text
+    assert "redis://127.0.0.1:6379" not in text  # where another relay would look for CodeWorm
     assert "documentation_committed" in text
     assert "cycle_starting" in text
+
+
+async def test_a_replay_serves_the_past_from_a_time_of_this_machine_on(tmp_path: Path) -> None:
+    recording = Path(__file__).parent / "data" / "recording-1.jsonl.gz"
+    status, _, err = await run("import", str(recording), "--archive", str(tmp_path))
+    assert status == 0, err
+    past = ("--archive", str(tmp_path), "--port", "0", "--since", "2026-11-22T17:00", "--speed", "1000")
+    process = await launch("replay", *past, TZ="EST5", CODEWORM_MONITOR_NO_ARCHIVE="1")
+    assert process.stdout is not None
+    banner = []
+    async with asyncio.timeout(30):
+        while not (banner and banner[-1].startswith("Serving")):
+            banner.append((await process.stdout.readline()).decode())
+    assert re.fullmatch(
+        r"Serving the past from 2026-11-22 17:0\d:\d\d UTC-0500 on, 1000 times as fast\. Ctrl-C ends it\.\n", banner[-1]
+    )
+    (url,) = re.findall(r"connect to +(\S+)", "".join(banner))
+    assert f"mon = connect('{url}')" in "".join(banner)
+    assert "kept in" not in "".join(banner)
+    assert [one.is_replay for one in await asyncio.to_thread(find, url)] == [True]
+    async with v2_reader(url, TOKEN):
+        pass
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        await process.communicate()
+    assert process.returncode == 0
 
 
 async def test_the_limit_of_open_files_is_raised_to_what_the_readers_may_need() -> None:

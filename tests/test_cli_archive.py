@@ -84,7 +84,9 @@ def test_every_command_has_an_example() -> None:
     group = next(command for command in COMMANDS if isinstance(command, click.Group))
     for name in (*main.commands, *(f"archive {one}" for one in group.commands)):
         if name != "archive":
-            assert f"Example: python -m codeworm_monitor {name}" in run(*name.split(), "--help").stdout
+            text = run(*name.split(), "--help").stdout
+            assert f"\n  Example: python -m codeworm_monitor {name}" in text
+            assert "\\b" not in text
 
 
 def test_history_is_a_line_a_record_the_oldest_first_with_days_and_gaps(archive: Path) -> None:
@@ -113,9 +115,19 @@ def test_history_takes_the_newest_and_turns_them_round(archive: Path) -> None:
 def test_history_by_time_channel_and_level(archive: Path) -> None:
     assert len(lines("history", "--until", "2023-11-16")) == 3
     assert len(lines("history", "--since", "2023-11-15T12:00:01", "--until", "2023-11-16T12:00")) == 2
-    assert lines("history", "--since", "2h") == []
-    assert [line.split()[1] for line in lines("history", "--channel", EVENTS) if line[0] != "="] == ["--", "events"]
+    for channel in (EVENTS, "events"):
+        assert [line.split()[1] for line in lines("history", "--channel", channel) if line[0] != "="] == [
+            "--",
+            "events",
+        ]
     assert [line.split()[1] for line in lines("history", "--level", ">=warning") if line[0] != "="] == ["--", "logs"]
+
+
+@pytest.mark.parametrize("arguments", [["--since", "2h"], ["--since", "2h", "--limit", "0", "--json"]])
+def test_history_that_finds_nothing_says_so_beside_what_it_prints(archive: Path, arguments: list[str]) -> None:
+    result = run("history", *arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "nothing found: `archive info` says what there is\n"
 
 
 def test_history_as_json_is_a_recording(archive: Path, tmp_path: Path) -> None:
@@ -131,6 +143,8 @@ def test_history_as_json_is_a_recording(archive: Path, tmp_path: Path) -> None:
     [
         (["history", "--since", "whenever"], "write a duration"),
         (["history", "--level", "odd"], "debug, info, warning, error, critical"),
+        (["history", "--since", "2h", "--until", "3h"], "--until must be later than --since"),
+        (["export", "-", "--since", "2023-11-16", "--until", "2023-11-15"], "--until must be later than --since"),
         (["import", "file", "--utc-offset", "5"], "-05:00"),
         (["export", "file.bin"], "--format"),
         (["export", "out.parquet", "--format", "xml"], "xml"),
@@ -207,6 +221,16 @@ def test_query_answers_as_a_table_as_csv_and_as_json(archive: Path) -> None:
     assert len(rows) == 2
 
 
+def test_a_table_shows_nothing_where_there_is_nothing(archive: Path) -> None:
+    head, first, second, _ = lines("query", "SELECT event, error, repo, 'x' AS last FROM logs ORDER BY received_at")
+    assert [line.split() for line in (head, first, second)] == [
+        ["event", "error", "repo", "last"],
+        ["cycle_starting", "x"],
+        ["push_failed", "=refused", "x"],
+    ]
+    assert lines("query", "SELECT event, level FROM logs WHERE event = 'no'") == ["event  level", "(0 rows)"]
+
+
 def test_nothing_in_an_answer_is_obeyed_by_a_terminal(archive: Path) -> None:
     assert all(line.isprintable() for line in lines("query", "SELECT target, payload FROM events"))
 
@@ -247,6 +271,7 @@ def test_verify_ends_with_1_if_something_is_wrong(archive: Path) -> None:
     result = run("archive", "verify")
     assert result.exit_code == 1
     assert "parquet" in result.stdout
+    assert "\n1 problem: " in result.stdout
 
 
 def test_repair_leaves_a_sound_archive_alone_and_keeps_off_while_a_relay_writes(archive: Path) -> None:
@@ -266,10 +291,20 @@ def test_repair_saves_what_a_damaged_archive_still_holds(directory: Path) -> Non
     with database.open("r+b") as file:
         file.seek(40 * 4096)
         file.write(b"\xa5" * 4096)
+    checked = run("archive", "verify")
+    assert checked.exit_code == 1
+    assert checked.stdout.endswith("; the Parquet files were not opened\n")  # and what is here need not be installed
     told = lines("archive", "repair")[-1]
     assert "rows saved" in told
     assert str(directory / "damaged") in told
     assert lines("history")
+
+
+def test_the_benchmark_measures_everything_beside_plain_sqlite() -> None:
+    figures = json.loads("\n".join(lines("archive", "bench", "--rows", "10000", "--json")))
+    assert figures["rows"] == 10_000
+    assert all(value > 0 for value in figures.values())
+    assert {"append_rows_per_second", "plain_rows_per_second", "last_ms", "plain_last_ms", "count_ms"} <= figures.keys()
 
 
 def test_a_reader_that_goes_away_ends_it_without_a_complaint(directory: Path) -> None:

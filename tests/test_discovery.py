@@ -47,6 +47,13 @@ def test_newest_first_and_by_url(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [a.url for a in discovery.find("ws://localhost:3/ws/")] == ["ws://127.0.0.1:3/ws"]
 
 
+def test_replays_come_last_however_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    for port, is_replay in ((1, False), (2, True), (3, False)):
+        monkeypatch.setattr("time.time", lambda now=100.0 * port: now)
+        discovery.announce(port, url=f"ws://127.0.0.1:{port}/ws", token=None, is_replay=is_replay)
+    assert [(a.url[-4], a.is_replay) for a in discovery.find()] == [("3", False), ("1", False), ("2", True)]
+
+
 def test_an_earlier_announcement_of_the_port_is_replaced() -> None:
     discovery.announce(8765, url=URL, token="old-token")
     discovery.announce(8765, url=URL, token="new-token")

@@ -102,6 +102,9 @@ def test_a_history_reads_as_text_and_its_html_is_inert(tmp_path: Path) -> None:
         "<History 2001-09-09 00:00:00 to 2001-09-10 00:00:00 UTC: 0 logs, 0 events, 0 stats, 1 <img src=x>, 1 'a\\nb'>"
     )
     assert "<img" not in history._repr_html_()
+    assert repr(open_archive(store.directory).history(since="2001-09-09")).startswith(
+        "<History 2001-09-09 00:00:00 UTC on: 0 logs"
+    )
 
 
 def test_its_tables_tell_like_the_live_ones(archive: Archive) -> None:

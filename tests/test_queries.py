@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 from support.archives import DAY, fill, recorded_messages
 
+from codeworm_monitor import progress
 from codeworm_monitor.archive.compaction import compact
 from codeworm_monitor.archive.store import Store
 from codeworm_monitor.columns import GAP_LAYOUT, LAYOUTS
@@ -138,6 +141,7 @@ def test_gaps_are_those_of_the_frames(store: Store, *, is_cold: bool) -> None:
     gaps = [
         Gap(cause=GapCause.SOURCE_OUTAGE, started_at=T, ended_at=T + 1.5, offset=1, detail='gone "away"'),
         Gap(cause=GapCause.NOT_ARCHIVED, started_at=T, ended_at=T + 2, offset=2, first_offset=2, last_offset=7),
+        Gap(cause=GapCause.RELAY_RESTART, started_at=T, ended_at=T + 3, offset=3, first_offset=8, last_offset=2**24),
     ]
     fill(store, [(gap.ended_at, "", gap) for gap in gaps])
     if is_cold:
@@ -299,3 +303,18 @@ def test_differences_of_times_are_durations(tmp_path):
         assert frame.silence.dtype == "timedelta64[us]"
         assert frame.silence.dt.total_seconds().tolist()[1] == 90.5
         assert queries.sql("SELECT INTERVAL 3 months AS quarter").quarter[0].months == 3
+
+
+def test_a_long_reading_shows_how_far_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    fill(store, [(T, "codeworm:logs", {"event": "a"})])
+    terminal = Terminal()
+    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
+    with open_archive(store.directory) as archive:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert archive.sql("SELECT count(*) FROM logs").iloc[0, 0] == 1
+    assert "reading the archive: 100%" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
