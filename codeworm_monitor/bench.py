@@ -179,11 +179,14 @@ class BenchReport:
         return asdict(self) | {"figures": figures}
 
 
-def measure(plan: BenchPlan | None = None, *, on_step: Callable[[str], None] | None = None) -> BenchReport:
+def measure(
+    plan: BenchPlan | None = None, *, keeps: bool = True, on_step: Callable[[str], None] | None = None
+) -> BenchReport:
     """Carry out a plan, and leave nothing behind; blocks for as long as that takes.
 
     Args:
         plan: What to measure; None: the default, about half a minute.
+        keeps: Whether the relay has an archive, as by default; in a temporary folder.
         on_step: Called with the name of each step as it begins.
 
     Raises:
@@ -197,7 +200,7 @@ def measure(plan: BenchPlan | None = None, *, on_step: Callable[[str], None] | N
     with contextlib.ExitStack() as stack:
         descriptors = stack.enter_context(_many_descriptors(plan.connections + SPARE_DESCRIPTORS))
         redis_port = stack.enter_context(_embedded_server())
-        relay = stack.enter_context(_relay(redis_port))
+        relay = stack.enter_context(_relay(redis_port, keeps=keeps))
         publisher = stack.enter_context(contextlib.closing(_Publisher(redis_port, limit=plan.limit)))
         publisher.wait_heard()
         time.sleep(SETTLE)
@@ -433,13 +436,14 @@ def _embedded_server() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _relay(redis_port: int) -> Iterator[_Relay]:
+def _relay(redis_port: int, *, keeps: bool) -> Iterator[_Relay]:
     """Start a relay that ends with us, however we end: the guard of the embedded server keeps it as well."""
     directory = Path(tempfile.mkdtemp(prefix="codeworm-monitor-"))
     # Defaults are measured, and no notebook shall find this relay.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
     command = [sys.executable, "-m", "codeworm_monitor", "relay", "--port", "0", "--no-token"]
-    command += ["--redis-url", f"redis://127.0.0.1:{redis_port}", "--archive", str(directory)]
+    command += ["--redis-url", f"redis://127.0.0.1:{redis_port}"]
+    command += ["--archive", str(directory)] if keeps else ["--no-archive"]
     with subprocess.Popen(
         [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), str(directory), str(STOP_WITHIN), *command],
         stdin=subprocess.PIPE,

@@ -6,12 +6,14 @@ repeated, for what compaction makes of it. Times are medians of `ROUNDS`, after 
 
 from __future__ import annotations
 
+import random
+import re
 import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from codeworm_monitor.archive.compaction import compact
 from codeworm_monitor.archive.database import DATABASE
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.store import Store
+from codeworm_monitor.bench import BenchPlan, Load, measure
 from codeworm_monitor.opened import open_archive
 from codeworm_monitor.sources.recording import read_recording
 
@@ -36,6 +39,9 @@ HOT_ROWS = 200_000
 RANGE = 50_000
 LAST = 1_000
 ROUNDS = 5
+MANY = 1_000_000
+"""With fewer rows it is for a quick look: the fan-out is measured once."""
+FAN_OUT_READERS, FAN_OUT_MESSAGES, FAN_OUT_ROUNDS = 100, 20_000, 5
 DAY = 86_400
 FIRST = 1_790_000_000 // DAY * DAY
 """Midnight of the first day, Unix seconds."""
@@ -59,6 +65,9 @@ class ArchiveFigures:
         first_count_ms: The same, the first time.
         plain_count_ms: The same in plain SQLite over as many rows of the bare table as there are, reckoned to all.
         parquet_ratio: Bytes of the recorded traffic as Parquet, by bytes of it in SQLite.
+        fan_out_us: The relay's CPU for each of 20,000 messages at once to 100 readers, with an archive, microseconds;
+            None where it is not measured.
+        bare_fan_out_us: The same without one.
     """
 
     rows: int
@@ -73,13 +82,15 @@ class ArchiveFigures:
     first_count_ms: float
     plain_count_ms: float
     parquet_ratio: float
+    fan_out_us: float | None
+    bare_fan_out_us: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
         return asdict(self)
 
 
-STEPS = 6
+STEPS = 7
 """Steps that `measure_archive` tells of."""
 
 
@@ -133,6 +144,8 @@ def measure_archive(
             count = _median(lambda: opened.sql(COUNT))
         step("recorded traffic")
         ratio = _recorded_ratio(Path(place) / "recorded")
+    step("fan-out with and without")
+    kept, bare_relay = _fan_out(FAN_OUT_ROUNDS if rows >= MANY else 1)
     return ArchiveFigures(
         rows=rows,
         append_rows_per_second=appended,
@@ -146,6 +159,8 @@ def measure_archive(
         first_count_ms=first_count,
         plain_count_ms=plain["count_ms"] * rows / hot,
         parquet_ratio=ratio,
+        fan_out_us=kept,
+        bare_fan_out_us=bare_relay,
     )
 
 
@@ -219,7 +234,12 @@ def _plain(path: Path, rows: int) -> dict[str, float]:
 
 
 def _recorded_ratio(directory: Path) -> float:
-    """Return the share of its size that recorded traffic keeps as Parquet, of a day in which it came 20 times."""
+    """Return the share of its size that recorded traffic keeps as Parquet, of a day in which it came 20 times.
+
+    What differs from message to message, fractions of seconds, hashes and counts, differs each time here as well:
+    otherwise the repetitions would be found and cost nothing.
+    """
+    chance = random.Random(1)
     with as_file(files("codeworm_monitor") / "samples") as samples:
         messages = [message for path in sorted(samples.glob("*.jsonl.gz")) for message in read_recording(path)]
     store = Store(directory)
@@ -228,7 +248,7 @@ def _recorded_ratio(directory: Path) -> float:
         earliest = min(message.received_at for message in messages)
         for turn in range(20):
             times = [FIRST + turn * 4000 + (message.received_at - earliest) % 4000 for message in messages]
-            payloads = [message.payload for message in messages]
+            payloads = [_varied(message.payload, chance) for message in messages]
             channels = [message.channel for message in messages]
             store.append_columns(key, offset, times, channels, payloads, [None] * len(times))
             offset += len(times)
@@ -239,6 +259,27 @@ def _recorded_ratio(directory: Path) -> float:
     finally:
         store.close()
     return sum(path.stat().st_size for path in directory.rglob("*.parquet")) / before
+
+
+def _varied(payload: bytes, chance: random.Random) -> bytes:
+    def other(match: re.Match[bytes]) -> bytes:
+        before, value = match[1], match[2]
+        digits = b"0123456789abcdef" if before.startswith(b'"commit') else b"0123456789"
+        first = digits[1:] if before.endswith(b":") else digits  # a number does not begin with 0
+        return before + bytes([chance.choice(first)] + [chance.choice(digits) for _ in value[1:]])
+
+    return re.sub(rb'(:\d\d\.|"commit":"|"tokens":|"time_ms":)([0-9a-f]+)', other, payload)
+
+
+def _fan_out(rounds: int) -> tuple[float | None, float | None]:
+    """Return the medians of relays that took turns."""
+    load = Load(name="fan-out", readers=FAN_OUT_READERS, messages=FAN_OUT_MESSAGES)
+    plan = replace(BenchPlan(), connections=1, loads=(load,))
+    figures = [
+        [measure(plan, keeps=keeps).figures[0].cpu_us_per_message for keeps in (True, False)] for _ in range(rounds)
+    ]
+    kept, bare = ([one for one in column if one is not None] for column in zip(*figures, strict=True))
+    return (statistics.median(kept), statistics.median(bare)) if kept and bare else (None, None)
 
 
 def _median(work: Callable[[], object]) -> float:
@@ -263,5 +304,8 @@ def figures_table(figures: ArchiveFigures) -> str:
         ("the same, the first time, ms", f"{figures.first_count_ms:.0f}", ""),
         ("recorded traffic: Parquet / SQLite, bytes", f"{figures.parquet_ratio:.3f}", ""),
     ]
+    if figures.fan_out_us is not None and figures.bare_fan_out_us is not None:
+        ratio = f"{figures.fan_out_us / figures.bare_fan_out_us:.2f}"
+        rows.append((f"fan-out to {FAN_OUT_READERS} readers, CPU with / without", ratio, ""))
     lines = [f"{figures.rows:,} rows", f"{'':45} {'archive':>12}   plain SQLite"]
     return "\n".join([*lines, *(f"{name:45} {own:>12}   {plain}" for name, own, plain in rows)])

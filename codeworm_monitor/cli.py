@@ -358,6 +358,9 @@ def _banner(running: Any, *, is_replay: bool = False) -> str:
     kept = "nowhere (--no-archive)"
     if running.archive is not None:
         kept = f"{running.archive}, {settings.archive_days:g} days, {settings.archive_bytes / 2**30:.3g} GiB at most"
+        status = running.statistics().archive
+        if status is not None and not status.is_writing:
+            kept = "nowhere for now, see the log: it is tried again and again"
     return "\n".join(
         [
             f"codeworm_monitor {__version__} relays {', '.join(running.settings.channels)}",

@@ -107,7 +107,7 @@ class ArchiveBusyError(ArchiveError):
         self.directory = directory
         super().__init__(
             f"another relay{holder and f' ({holder})'} writes to the archive {directory}: "
-            "stop that one, choose another directory with --archive, or run without one (--no-archive)"
+            "stop that one, or choose another directory with --archive; a relay also runs without one (--no-archive)"
         )
 
 

@@ -92,15 +92,19 @@ def parse_page_request(query: str, now: float) -> PageRequest:
     try:
         wanted = Filter.from_dict([_SHORT.get(name, name) for name in many["channel"]], conditions)
     except FrameError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error).removeprefix("filter.")) from error
     limit = one.get("limit", "1000")
     if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MAX_LIMIT):
         raise ValueError(f"limit is 1 to {MAX_LIMIT}")
     if (reverse := one.get("reverse", "false")) not in ("true", "false", "1", "0"):
         raise ValueError("reverse is true or false")
+    since = _time(one["since"], now) if "since" in one else 0
+    until = _time(one["until"], now) if "until" in one else EVER
+    if since >= until:
+        raise ValueError("until is later than since, or nothing lies between them")
     return PageRequest(
-        since=_time(one["since"], now) if "since" in one else 0,
-        until=_time(one["until"], now) if "until" in one else EVER,
+        since=since,
+        until=until,
         filter=wanted,
         limit=int(limit),
         reverse=reverse in ("true", "1"),

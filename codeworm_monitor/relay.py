@@ -285,8 +285,9 @@ class Relay:
             note=self._journal.note,
         )
         self._tasks.append(asyncio.create_task(upkeep.run(), name="relay:upkeep"))
-        kept = f"messages are kept in {archive.directory} for {self.settings.archive_days:g} days, "
-        log.info("%s%.1f GB at most", kept, self.settings.archive_bytes / 1e9)
+        if archive.status.is_writing:
+            kept = f"messages are kept in {archive.directory} for {self.settings.archive_days:g} days, "
+            log.info("%s%.3g GiB at most", kept, self.settings.archive_bytes / 2**30)
 
     # Upstream
 

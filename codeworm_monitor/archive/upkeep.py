@@ -121,7 +121,8 @@ class Upkeep:
             last = complaint.decode(errors="replace").strip().splitlines()[-1:] or [f"status {process.returncode}"]
             raise ArchiveError(last[0])
         done = orjson.loads(output)
-        log.info("the archive was looked after: %s", output.decode().strip())
+        moved, removed = done.get("compacted", {}).get("rows", 0), done["trimmed"]["rows"]
+        log.info("the archive was looked after: %s rows moved to Parquet, %s too old or too many", moved, removed)
         self._note("archive_looked_after", **done)
 
 
