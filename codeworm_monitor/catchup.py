@@ -24,6 +24,9 @@ from codeworm_monitor.journal import RELAY_CHANNEL
 
 __all__ = ["CatchUp"]
 
+TAIL_PAGE = 5_000
+LOOKED_AT = 2_000_000
+"""Entries looked at to find where a tail begins, in pages of `TAIL_PAGE`."""
 PAGE = 1_000
 """Rows read and sent at one time: a few milliseconds of a thread's work."""
 PAGE_BYTES = 2**20
@@ -69,13 +72,33 @@ class CatchUp:
         if key == 0:
             return None
         try:
-            start = await self._archive.read(lambda reader: _start_of(reader, key, request, counted, oldest))
+            if request.tail is not None:
+                start = await self._start_of_tail(key, request.tail - counted, oldest, request.filter.channels)
+            else:
+                start = await self._archive.read(lambda reader: _start_of(reader, key, request, oldest))
         except ArchiveError as error:
             log.error("the archive cannot be read for a reader: %s", error)
             return None
         if start is not None and start.gap is not None:
             self._hub.gaps[start.gap.cause] += 1
         return start
+
+    async def _start_of_tail(self, key: int, count: int, before: int, channels: frozenset[str]) -> Start | None:
+        """Return where the newest messages before an offset begin, so many of these channels, or of any if empty.
+
+        A page at a time, so that others have their turn; beyond `LOOKED_AT` entries it looks no further.
+        """
+        offset: int | None = None
+        for _ in range(LOOKED_AT // TAIL_PAGE):
+            page = await self._archive.read(lambda reader, before=before: reader.before(key, before, limit=TAIL_PAGE))  # type: ignore[misc]
+            for row in page:
+                count -= row.channel in channels if channels else row.channel not in ("", RELAY_CHANNEL)
+                if count == 0:
+                    return Start(row.offset - 1)
+            if not page:
+                break
+            offset = before = page[-1].offset
+        return None if offset is None else Start(offset - 1)
 
     def begin(self, connection: ReaderConnection, wanted: Filter, offset: int) -> None:
         """Send a reader of v2 what follows an offset, and add it to the fan-out when it has caught up."""
@@ -151,7 +174,7 @@ class CatchUp:
         return self._hub.backlog.oldest - 1
 
 
-def _start_of(reader: ArchiveReader, key: int, request: Subscribe, counted: int, oldest: int) -> Start | None:
+def _start_of(reader: ArchiveReader, key: int, request: Subscribe, oldest: int) -> Start | None:
     bounds = reader.bounds(key)
     if bounds is None:
         return None
@@ -162,10 +185,6 @@ def _start_of(reader: ArchiveReader, key: int, request: Subscribe, counted: int,
             return Start(cursor, recovered=True)
         gap = _trimmed(reader, key, first, 0.0)
         return Start(first - 1, recovered=False, reason="trimmed", gap=gap)
-    if request.tail is not None:
-        wanted = request.filter.channels
-        found = reader.offset_of_newest(key, oldest, request.tail - counted, channels=wanted, but=RELAY_CHANNEL)
-        return Start((first if found is None else found) - 1)
     if request.time is not None:
         offset = reader.offset_at(key, micros(max(-FAR, min(FAR, request.time))))
         if offset is None or offset > oldest:
@@ -185,7 +204,8 @@ def _trimmed(reader: ArchiveReader, key: int, first: int, since: float) -> Gap:
 
 def _page(reader: ArchiveReader, key: int, wanted: Filter, offset: int, last: int) -> tuple[bytes, int, int]:
     """Return frames, the offset up to which entries were looked at, and the newest one that the frames tell."""
-    rows = reader.after(key, offset, limit=PAGE, channels=wanted.channels, max_bytes=PAGE_BYTES)
+    # Of all channels: to look for one that is rare could mean to look at all there is.
+    rows = reader.after(key, offset, limit=PAGE, max_bytes=PAGE_BYTES)
     is_cut = len(rows) == PAGE or sum([len(row.payload) for row in rows]) >= PAGE_BYTES
     reached = rows[-1].offset if is_cut else max(offset, last, *[row.offset for row in rows[-1:]])
     entries: list[Entry] = []

@@ -16,6 +16,7 @@ from support.served import Served, served
 from support.waiting import eventually
 from support.wire_reader import reading
 
+from codeworm_monitor import catchup
 from codeworm_monitor.catchup import _page
 from codeworm_monitor.envelope import Cursor, Gap, GapCause
 from codeworm_monitor.filters import Filter
@@ -276,3 +277,18 @@ async def test_a_time_that_none_is_like_finds_all_or_nothing(tmp_path, time):
             it.publish(b'"live"')
             await read_up_to(reader, 201)
             assert reader.seen == (list(range(1, 202)) if time < 0 else [201])
+
+
+async def test_a_tail_that_is_not_found_soon_begins_where_the_looking_ends(tmp_path, monkeypatch):
+    """Of a channel that nobody publishes on, all of a large archive would be looked at."""
+    monkeypatch.setattr(catchup, "TAIL_PAGE", 20)
+    monkeypatch.setattr(catchup, "LOOKED_AT", 100)
+    async with archived(tmp_path) as (it, server):
+        await fill(it, 1000)
+        async with v2_reader(server.url) as reader:
+            answer = await reader.subscribe(tail=5, filter=Filter(channels=frozenset({"nobody's"})))
+            assert answer.cursor.offset == 950 - 100
+        async with v2_reader(server.url) as reader:
+            await reader.subscribe(tail=70, filter=Filter(channels=frozenset({LOGS})))
+            await read_up_to(reader, 1000)
+            assert len(reader.data) == 70

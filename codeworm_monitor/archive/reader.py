@@ -17,8 +17,6 @@ from codeworm_monitor.errors import ArchiveDamagedError
 
 __all__ = ["ArchiveReader", "Epoch", "Key"]
 
-PAGE = 5_000
-"""Rows looked at in one go."""
 Key = tuple[int, int, int]
 """Place of a row in the order of time: received_at, epoch, offset."""
 _COLUMNS = "epoch, offset, received_at, channel, mark, CAST(payload AS BLOB)"
@@ -230,26 +228,6 @@ class ArchiveReader:
             )
         offsets = [offset for offset in (hot, cold[0].offset if cold else None) if offset is not None]
         return min(offsets) if offsets else None
-
-    def offset_of_newest(
-        self, epoch: int, before: int, count: int, *, channels: frozenset[str] = frozenset(), but: str = ""
-    ) -> int | None:
-        """Return the offset of the oldest of the `count` newest messages before an offset; None if there are fewer.
-
-        Args:
-            epoch: Key of the numbering.
-            before: The first offset that does not count.
-            count: Messages, one at least.
-            channels: Where they were published; anywhere if empty.
-            but: A channel that does not count, if `channels` is empty.
-        """
-        while rows := self.before(epoch, before, limit=PAGE, channels=channels):
-            for row in rows:
-                count -= row.channel in channels if channels else row.channel not in ("", but)
-                if count == 0:
-                    return row.offset
-            before = rows[-1].offset
-        return None
 
     def _by_offset(
         self,
