@@ -60,7 +60,7 @@ def trim(
 ) -> Trimmed:
     """Remove what is older than a time; and then, if the rest takes too much, the oldest until it fits.
 
-    A file goes as a whole, when the newest of its rows is too old. The numberings stay: no offset is given again.
+    A day's files go as a whole, when the newest of their rows is too old. The numberings stay: no offset is given again.
     Others may read and write meanwhile; they wait for a few thousand rows at most. Interrupted, it loses nothing but
     what was to go.
 
@@ -103,11 +103,11 @@ class _Trimming:
         self.files = 0
 
     def by_age(self, before: int) -> None:
-        paths = self._database.execute(
-            "SELECT path, rows FROM parts WHERE last_at < ? ORDER BY last_at, path", (before,)
+        days = self._database.execute(
+            "SELECT date FROM parts GROUP BY date HAVING max(last_at) < ? ORDER BY date", (before,)
         ).fetchall()
-        for path, rows in paths:
-            self._remove_part(path, rows)
+        for (date,) in days:
+            self._remove_day(date)
         while self._remove_rows(before):
             pass
 
@@ -118,11 +118,10 @@ class _Trimming:
         enough = int(max_bytes * KEPT)
         if size_of(self._store.directory) <= max_bytes:
             return
-        parts = self._database.execute("SELECT path, rows FROM parts ORDER BY last_at, path").fetchall()
-        for path, rows in parts:
+        for (date,) in self._database.execute("SELECT DISTINCT date FROM parts ORDER BY date").fetchall():
             if self._size() <= enough:
                 return
-            self._remove_part(path, rows)
+            self._remove_day(date)
         while self._size() > enough and self._remove_rows(None):
             pass
 
@@ -137,20 +136,20 @@ class _Trimming:
                 files += (self._store.directory / path).stat().st_size
         return int((pages - free) * size + files)
 
-    def _remove_part(self, path: str, rows: int) -> None:
+    def _remove_day(self, date: str) -> None:
+        """Remove the files of a day, all at once: of a day half gone nobody could tell what is missing."""
         with self._store.transaction() as database:
-            gone = database.execute("DELETE FROM parts WHERE path = ?", (path,)).rowcount
-        if not gone:
-            return
-        self.rows += rows
-        self.files += 1
-        if part_numbers(path) is None:  # no path of ours: nothing outside the archive is ever removed
-            return
-        file = self._store.directory / path
-        file.unlink(missing_ok=True)
-        for directory in (file.parent, file.parent.parent):
-            with contextlib.suppress(OSError):  # not empty
-                directory.rmdir()
+            gone = database.execute("DELETE FROM parts WHERE date = ? RETURNING path, rows", (date,)).fetchall()
+        for path, rows in gone:
+            self.rows += rows
+            self.files += 1
+            if part_numbers(path) is None:  # no path of ours: nothing outside the archive is ever removed
+                continue
+            file = self._store.directory / path
+            file.unlink(missing_ok=True)
+            for directory in (file.parent, file.parent.parent):
+                with contextlib.suppress(OSError):  # not empty
+                    directory.rmdir()
         self._tell(f"removed {self.rows:,} rows")
 
     def _remove_rows(self, before: int | None) -> int:
