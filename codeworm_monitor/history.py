@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -201,7 +202,7 @@ def archived_history(
     """Read a span of the past from an archive.
 
     Args:
-        reader: The archive.
+        reader: The archive, opened for any thread (`check_same_thread=False`).
         wish: What of it.
         progress: See `progress.Progress`.
         now: See `tables.Table`.
@@ -217,7 +218,7 @@ def archived_history(
     def stretches() -> Iterator[Piece]:
         span = reader.span()
         with Progress("reading the archive", is_shown=progress) as shown:
-            for stretch in read_stretches(reader, wish.since, wish.until, wish.selection):
+            for stretch in _ahead(read_stretches(reader, wish.since, wish.until, wish.selection)):
                 newest.update(stretch.newest)
                 yield decode(decoder, stretch), stretch.gaps
                 if span is not None:
@@ -226,6 +227,15 @@ def archived_history(
         yield from fresh(newest, decoder)
 
     return collect(wish, stretches(), now=now)
+
+
+def _ahead(stretches: Iterator[Stretch]) -> Iterator[Stretch]:
+    """Yield stretches, the next being read in a thread while the last is decoded: SQLite and Parquet need no lock of ours."""
+    with ThreadPoolExecutor(1, "codeworm_monitor:history") as thread:
+        following = thread.submit(next, stretches, None)
+        while (stretch := following.result()) is not None:
+            following = thread.submit(next, stretches, None)
+            yield stretch
 
 
 def decode(decoder: Decoder, stretch: Stretch) -> dict[str, pa.Table]:

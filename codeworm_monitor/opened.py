@@ -163,7 +163,7 @@ class Archive:
     def _reader(self) -> ArchiveReader:
         if self._is_closed:
             raise ArchiveError(f"the archive {self.directory} was closed: open it again")
-        return ArchiveReader(self.directory)
+        return ArchiveReader(self.directory, check_same_thread=False)
 
 
 def open_archive(path: str | os.PathLike[str] | None = None) -> Archive:

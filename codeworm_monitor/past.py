@@ -83,7 +83,7 @@ class Past:
             except RelayNotFoundError:
                 yield self._live(wish, after[0]), []
 
-        with closing(ArchiveReader(directory)) as reader:
+        with closing(ArchiveReader(directory, check_same_thread=False)) as reader:
             return archived_history(reader, wish, progress=progress, now=intake.relay_time, fresh=fresh)
 
     def sql(self, query: str, parameters: Any) -> pd.DataFrame:

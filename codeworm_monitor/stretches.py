@@ -28,7 +28,7 @@ from codeworm_monitor.records import Kind
 
 __all__ = ["Selection", "Stretch", "channel_counts", "hot_rows", "read_stretches", "split_gaps"]
 
-HOT_ROWS = 50_000
+HOT_ROWS = 25_000
 COLD_ROWS = 250_000
 """About so many rows are read at one time from the database, or from Parquet files."""
 DAY = 86_400_000_000
