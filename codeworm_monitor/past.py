@@ -78,6 +78,8 @@ class Past:
             epoch = self._epoch() or ""
             _, since = after = newest.get(epoch, (0, 0))
             rest = replace(wish, since=max(wish.since, since))
+            if rest.since >= rest.until:
+                return
             try:
                 yield from pages(self._address(), rest, progress=False, newest={epoch: after}, decoder=decoder)
             except RelayNotFoundError:
