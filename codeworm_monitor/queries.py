@@ -91,10 +91,13 @@ class ArchiveQueries:
 
     def close(self) -> None:
         """Let go of all; may be called again."""
-        if self._reader is not None:
-            self._reader.close()
+        if (reader := getattr(self, "_reader", None)) is not None:
+            reader.close()
         if (duck := getattr(self, "_duck", None)) is not None:
             duck.close()
+
+    def __del__(self) -> None:
+        self.close()  # nothing is lost by a query that nobody can ask any more
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -98,7 +99,8 @@ async def test_offsets_beyond_those_set_aside_are_reserved_before_half_are_given
         for _ in range(10):
             it.publish(*[b"1"] * 30)
             assert await it.archive.flushed(it.hub.head)
-            (reserved,) = sqlite3.connect(tmp_path / DATABASE).execute("SELECT reserved FROM epochs").fetchone()
+            with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as database:
+                (reserved,) = database.execute("SELECT reserved FROM epochs").fetchone()
             assert reserved >= it.hub.head + 50
 
 
