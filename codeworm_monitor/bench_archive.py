@@ -41,7 +41,7 @@ LAST = 1_000
 ROUNDS = 5
 MANY = 1_000_000
 """With fewer rows it is for a quick look: the fan-out is measured once."""
-FAN_OUT_READERS, FAN_OUT_MESSAGES, FAN_OUT_ROUNDS = 100, 20_000, 5
+FAN_OUT_READERS, FAN_OUT_MESSAGES, FAN_OUT_ROUNDS = 100, 20_000, 9
 DAY = 86_400
 FIRST = 1_790_000_000 // DAY * DAY
 """Midnight of the first day, Unix seconds."""
