@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 
 import orjson
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from codeworm_monitor.archive.reader import ArchiveReader
-from codeworm_monitor.archive.rows import entry_of, micros
+from codeworm_monitor.archive.rows import StoredRow, entry_of, micros
 from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.connection import ReaderConnection
 from codeworm_monitor.envelope import Entry, Gap, GapCause
@@ -90,7 +91,7 @@ class CatchUp:
         """
         offset: int | None = None
         for _ in range(LOOKED_AT // TAIL_PAGE):
-            page = await self._archive.read(lambda reader, before=before: reader.before(key, before, limit=TAIL_PAGE))  # type: ignore[misc]
+            page = await self._archive.read(partial(_before, key=key, offset=before))
             for row in page:
                 count -= row.channel in channels if channels else row.channel not in ("", RELAY_CHANNEL)
                 if count == 0:
@@ -172,6 +173,10 @@ class CatchUp:
             return offset
         connection.send_frame(text_frame(encode_v2(gap)))
         return self._hub.backlog.oldest - 1
+
+
+def _before(reader: ArchiveReader, key: int, offset: int) -> list[StoredRow]:
+    return reader.before(key, offset, limit=TAIL_PAGE)
 
 
 def _start_of(reader: ArchiveReader, key: int, request: Subscribe, oldest: int) -> Start | None:

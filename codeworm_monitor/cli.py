@@ -22,8 +22,7 @@ import click
 
 from codeworm_monitor import __version__
 from codeworm_monitor.cli_archive import COMMANDS
-from codeworm_monitor.cli_options import archive_option
-from codeworm_monitor.errors import MonitorError, SettingError
+from codeworm_monitor.cli_options import archive_option, plain_errors
 from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
 
@@ -110,7 +109,7 @@ def relay(**values: Any) -> None:
     \b
     Example: python -m codeworm_monitor relay --redis-url redis://127.0.0.1:26849 --port 8765
     """
-    with _plain_errors():
+    with plain_errors():
         settings = _read_settings(values)
         _run(_relay(settings), settings)
 
@@ -125,7 +124,7 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
     \b
     Example: python -m codeworm_monitor demo --speed 60
     """
-    with _plain_errors():
+    with plain_errors():
         settings = _read_settings(values)
         _run(_demo(settings, speed, repeat), settings)
 
@@ -148,7 +147,7 @@ def replay(since: str | None, until: str | None, speed: float, directory: Path, 
     """
     from codeworm_monitor.moments import plain_moment
 
-    with _plain_errors():
+    with plain_errors():
         settings = _read_settings(values)
         now = time.time()
         try:
@@ -172,7 +171,7 @@ def bench(*, as_json: bool, scale: float) -> None:
     from codeworm_monitor.bench import BenchPlan, measure, table
 
     plan = BenchPlan() if scale == 1.0 else BenchPlan().scaled(scale)
-    with _plain_errors():
+    with plain_errors():
         with _progress(plan.steps) as on_step:
             report = measure(plan, on_step=on_step)
         click.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
@@ -378,14 +377,3 @@ def _banner(running: Any, *, is_replay: bool = False) -> str:
 
 for _command in COMMANDS:
     main.add_command(_command)
-
-
-@contextlib.contextmanager
-def _plain_errors() -> Any:
-    """Turn this package's errors into one line on standard error and a status that is not 0."""
-    try:
-        yield
-    except SettingError as error:
-        raise click.UsageError(f"--{error.name.replace('_', '-')}: {error.problem}") from error
-    except MonitorError as error:
-        raise click.ClickException(str(error)) from error

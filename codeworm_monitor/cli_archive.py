@@ -32,12 +32,12 @@ from codeworm_monitor.cli_options import (
     progress,
     selection_options,
     size_text,
-    time_of,
 )
 from codeworm_monitor.cli_upkeep import archive
 from codeworm_monitor.envelope import Gap
 from codeworm_monitor.errors import ArchiveError, MonitorError
 from codeworm_monitor.logformat import printable
+from codeworm_monitor.moments import time_of
 
 __all__ = ["COMMANDS", "export_command", "history", "import_command", "query"]
 

@@ -7,22 +7,20 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from codeworm_monitor.archive.database import DATABASE, named_directory
-from codeworm_monitor.errors import ArchiveError, MonitorError
+from codeworm_monitor.errors import ArchiveError, MonitorError, SettingError
 from codeworm_monitor.logformat import printable
-from codeworm_monitor.moments import plain_moment
+from codeworm_monitor.moments import micros_of, plain_moment
 from codeworm_monitor.records import LEVELS
 
-__all__ = ["archive_option", "existing", "plain_errors", "progress", "selection_options", "size_text", "time_of"]
+__all__ = ["archive_option", "existing", "plain_errors", "progress", "selection_options", "size_text"]
 
 SHORT_NAMES = ("logs", "events", "stats", "relay")
 """Channels of CodeWorm, and the relay's own, that need not be spelled out."""
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 Command = Callable[..., None]
 
 
@@ -31,6 +29,8 @@ def plain_errors() -> Iterator[None]:
     """Turn this package's errors into one line on standard error and a status that is not 0."""
     try:
         yield
+    except SettingError as error:
+        raise click.UsageError(f"--{error.name.replace('_', '-')}: {error.problem}") from error
     except MonitorError as error:
         raise click.ClickException(printable(str(error))) from error
 
@@ -116,7 +116,7 @@ def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> in
         moment = plain_moment(value, time.time(), zone=None)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    return (moment - _1970) // timedelta(microseconds=1)
+    return micros_of(moment)
 
 
 def _read_channels(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,8 +137,3 @@ def size_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def time_of(micros: int) -> datetime:
-    """Return microseconds since 1970 as an aware time in UTC."""
-    return _1970 + timedelta(microseconds=micros)

@@ -16,8 +16,9 @@ from codeworm_monitor.archive.database import DATABASE
 from codeworm_monitor.archive.importing import import_lock
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.store import Store, WriterLock
-from codeworm_monitor.cli_options import archive_option, existing, plain_errors, progress, size_text, time_of
+from codeworm_monitor.cli_options import archive_option, existing, plain_errors, progress, size_text
 from codeworm_monitor.logformat import printable
+from codeworm_monitor.moments import time_of
 from codeworm_monitor.settings import RelaySettings
 
 __all__ = [
@@ -52,14 +53,9 @@ def archive_info(*, directory: Path, as_json: bool) -> None:
 def _facts(reader: ArchiveReader) -> dict[str, Any]:
     from codeworm_monitor.archive.retention import size_of
 
-    channels: dict[str, int] = {}
-    hot = 0
-    for channel, count in reader.database.execute("SELECT channel, count(*) FROM entries GROUP BY channel").fetchall():
-        channels[channel] = count
-        hot += count
-    parts, span = reader.parts(), reader.span()
-    for part in parts:
-        channels[part.channel] = channels.get(part.channel, 0) + part.rows
+    channels, parts, span = reader.channels(), reader.parts(), reader.span()
+    cold = sum(part.rows for part in parts)
+    hot = sum(channels.values()) - cold
     gaps = channels.pop("", 0)
     size = size_of(reader.directory)
     days = 0.0 if span is None else (span[1] - span[0]) / 86_400e6
@@ -68,10 +64,10 @@ def _facts(reader: ArchiveReader) -> dict[str, Any]:
         "bytes": size,
         "free_bytes": shutil.disk_usage(reader.directory).free,
         "bytes_per_day": round(size / days) if days >= 1 else None,
-        "rows": {"database": hot, "parquet": sum(part.rows for part in parts), "files": len(parts)},
+        "rows": {"database": hot, "parquet": cold, "files": len(parts)},
         "gaps": gaps,
         "span": None if span is None else [_iso(time) for time in span],
-        "channels": dict(sorted(channels.items())),
+        "channels": channels,
         "epochs": [
             {
                 "name": epoch.name,

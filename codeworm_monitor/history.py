@@ -18,6 +18,7 @@ from codeworm_monitor.columns import LAYOUTS, Layout
 from codeworm_monitor.conditions import Conditions, Moment, moment
 from codeworm_monitor.decoding import Decoder, stream_name
 from codeworm_monitor.envelope import Gap
+from codeworm_monitor.moments import micros_of, time_of
 from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import Kind, LogLine, kind_of
 from codeworm_monitor.stretches import Selection, Stretch, read_stretches
@@ -26,9 +27,7 @@ from codeworm_monitor.tables import Table, gap_table, message_table
 __all__ = ["Choice", "History", "Wish", "archived_history", "collect", "decode", "table_rows"]
 
 DEFAULT_SPAN = timedelta(days=1)
-_START = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 Choice = str | Iterable[str] | None
 """One value, several, or all."""
@@ -177,7 +176,7 @@ class Wish:
             raise ValueError(f"until ({end:%Y-%m-%d %H:%M:%S} UTC) is not after since ({begin:%Y-%m-%d %H:%M:%S} UTC)")
         selection = Selection.of(channel if channel is None or isinstance(channel, str) else list(channel))
         given = {name: value for name, value in conditions.items() if value is not None}
-        return cls(_micros(begin), _micros(end), selection, given, limit)
+        return cls(micros_of(begin), micros_of(end), selection, given, limit)
 
     def tests(self, layout: Layout) -> Conditions | None:
         """Return the conditions on rows of a layout; None if no row of it can fulfil them.
@@ -269,7 +268,7 @@ def collect(
         if left is not None and (count := sum(table.num_rows for table in found.values())) > left:
             found, end = _earliest(found, left)
             is_cut = True
-            some_gaps = [pair for pair in some_gaps if _micros(_at(pair[1].ended_at)) < end]
+            some_gaps = [pair for pair in some_gaps if micros_of(_at(pair[1].ended_at)) < end]
         elif left is not None:
             left -= count
         gaps += some_gaps
@@ -290,8 +289,8 @@ def collect(
     return History(
         tables_by_name,
         gap_rows,
-        since=_at_micros(wish.since),
-        until=_at_micros(wish.until if end is None else end),
+        since=time_of(wish.since),
+        until=time_of(wish.until if end is None else end),
         asked=asked.pop() if len(asked) == 1 else None,
         is_cut=is_cut,
     )
@@ -327,11 +326,3 @@ def _shown(name: str) -> str:
 
 def _at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _at_micros(micros: int) -> datetime:
-    return _START + micros * _MICROSECOND
-
-
-def _micros(time: datetime) -> int:
-    return (time - _START) // _MICROSECOND

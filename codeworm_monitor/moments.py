@@ -1,11 +1,14 @@
-"""Moments: how a person writes a time, read without pandas."""
+"""Moments: how a person writes a time, read without pandas; and times as the archive counts them."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
-__all__ = ["duration", "plain_moment"]
+__all__ = ["duration", "micros_of", "plain_moment", "time_of"]
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _UNITS = {
     unit: seconds
@@ -78,3 +81,13 @@ def duration(text: str) -> timedelta | None:
             raise ValueError(f"{unit} is no unit of time")
         total += timedelta(seconds=float(number) * seconds)
     return total
+
+
+def time_of(micros: int) -> datetime:
+    """Return microseconds since 1970 as an aware time in UTC."""
+    return _START + micros * _MICROSECOND
+
+
+def micros_of(time: datetime) -> int:
+    """Return an aware time as microseconds since 1970, exactly."""
+    return (time - _START) // _MICROSECOND

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +20,10 @@ from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.conditions import Moment
 from codeworm_monitor.errors import ArchiveError
 from codeworm_monitor.history import Choice, History, Wish, archived_history
+from codeworm_monitor.moments import time_of
 from codeworm_monitor.queries import ArchiveQueries
-from codeworm_monitor.stretches import channel_counts
 
 __all__ = ["Archive", "open_archive"]
-
-_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Archive:
@@ -50,13 +48,13 @@ class Archive:
         """When the earliest and the latest message were received, in UTC; None: it is empty."""
         with closing(self._reader()) as reader:
             span = reader.span()
-        return None if span is None else (_at(span[0]), _at(span[1]))
+        return None if span is None else (time_of(span[0]), time_of(span[1]))
 
     @property
     def channels(self) -> dict[str, int]:
         """How many messages there are, by channel."""
         with closing(self._reader()) as reader:
-            return channel_counts(reader)
+            return {name: count for name, count in reader.channels().items() if name}
 
     def history(
         self,
@@ -180,7 +178,3 @@ def open_archive(path: str | os.PathLike[str] | None = None) -> Archive:
         ...     archive.sql("SELECT outcome, count(*) FROM cycles GROUP BY outcome")
     """
     return Archive(default_directory() if path is None else Path(path).expanduser().absolute())
-
-
-def _at(micros: int) -> datetime:
-    return _START + timedelta(microseconds=micros)

@@ -15,6 +15,7 @@ import functools
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
@@ -87,8 +88,8 @@ def parse_page_request(query: str, now: float) -> PageRequest:
         if len(values) > 1:
             raise ValueError(f"{name} is given twice")
     one = {name: values[0] for name, values in given.items()}
-    conditions = {"component": many["component"], "repo": many["repo"]}
-    conditions |= {name: one[name].removeprefix(">=") for name in ("level", "text") if name in one}  # type: ignore[misc]
+    conditions: dict[str, Any] = {"component": many["component"], "repo": many["repo"]}
+    conditions |= {name: one[name].removeprefix(">=") for name in ("level", "text") if name in one}
     try:
         wanted = Filter.from_dict([_SHORT.get(name, name) for name in many["channel"]], conditions)
     except FrameError as error:

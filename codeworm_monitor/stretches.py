@@ -26,7 +26,7 @@ from codeworm_monitor.envelope import Gap
 from codeworm_monitor.errors import ArchiveDamagedError
 from codeworm_monitor.records import Kind
 
-__all__ = ["Selection", "Stretch", "channel_counts", "hot_rows", "read_stretches", "split_gaps"]
+__all__ = ["Selection", "Stretch", "hot_rows", "read_stretches", "split_gaps"]
 
 HOT_ROWS = 25_000
 COLD_ROWS = 250_000
@@ -160,22 +160,6 @@ def read_stretches(reader: ArchiveReader, since: int, until: int, selection: Sel
                 raise ArchiveDamagedError(str(error.filename), "it is missing") from error
         yield stretch
         since = stretch.until
-
-
-def channel_counts(reader: ArchiveReader) -> dict[str, int]:
-    """Return how many messages an archive holds, by channel.
-
-    Raises:
-        ArchiveError: It cannot be read.
-    """
-    try:
-        rows = reader.database.execute(
-            "SELECT channel, sum(rows) FROM (SELECT channel, count(*) AS rows FROM entries GROUP BY channel "
-            "UNION ALL SELECT channel, rows FROM parts) WHERE channel <> '' GROUP BY channel ORDER BY channel"
-        ).fetchall()
-    except sqlite3.Error as error:
-        raise plain_error(reader.directory / DATABASE, error) from error
-    return dict(rows)
 
 
 def split_gaps(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[str, Gap]]]:

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codeworm_monitor.columns import TIME
+from codeworm_monitor.moments import micros_of, time_of
 from codeworm_monitor.records import PublisherClock, read_time
 
 __all__ = ["WrittenTimes", "read_times", "settle"]
 
 _NEAR = 300_000_000  # microseconds; see `records.PublisherClock`
 _EARLIEST, _LATEST = -62_104_060_800_000_000, 253_370_764_800_000_000  # years 2 to 9998: no zone leads out of 1 to 9999
-_START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CLOCK_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{6})?"
 _IS_AWARE = _CLOCK_TIME + r"(?:Z|[+-][0-9]{2}:[0-5][0-9])$"
@@ -62,7 +62,7 @@ class WrittenTimes(NamedTuple):
 
     def at(self, row: int) -> datetime | None:
         """Return one of them, if it is settled."""
-        return None if self.states[row] == _NONE else _START + int(self.micros[row]) * _MICROSECOND
+        return None if self.states[row] == _NONE else time_of(int(self.micros[row]))
 
     def take(self, rows: Integers | Truths) -> WrittenTimes:
         """Return some of them."""
@@ -74,9 +74,9 @@ class WrittenTimes(NamedTuple):
 
     def resolve(self, row: np.intp, to_utc: Callable[[datetime], datetime]) -> None:
         """Settle one that has no zone."""
-        naive = _START.replace(tzinfo=None) + int(self.micros[row]) * _MICROSECOND
+        naive = time_of(int(self.micros[row])).replace(tzinfo=None)
         try:
-            self.micros[row] = (to_utc(naive) - _START) // _MICROSECOND
+            self.micros[row] = micros_of(to_utc(naive))
         except OverflowError:
             self.states[row] = _NONE
 
@@ -122,7 +122,7 @@ def _settle_one_by_one(
     clock: PublisherClock, own: WrittenTimes, other: WrittenTimes, is_log: Truths, received: Integers
 ) -> None:
     for row in np.flatnonzero((own.states == _NAIVE) | (other.states == _NAIVE) | (is_log & (own.states == _AWARE))):
-        received_at = _START + int(received[row]) * _MICROSECOND
+        received_at = time_of(int(received[row]))
         if own.states[row] == _NAIVE:
             own.resolve(row, partial(clock.to_utc, received_at=received_at))
         if is_log[row] and own.states[row] != _NONE:
@@ -154,7 +154,7 @@ def read_times(texts: pa.Array) -> WrittenTimes:
         is_naive: list[datetime] = []
         time = read_time(texts[row].as_py(), partial(_as_if_utc, is_naive))
         if time is not None:
-            times.micros[row] = (time - _START) // _MICROSECOND
+            times.micros[row] = micros_of(time)
             times.states[row] = _NAIVE if is_naive else _AWARE
     return times
 

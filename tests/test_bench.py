@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from support.processes import descendants, is_running
+from support.waiting import until
 
 from codeworm_monitor import bench, bench_readers
 from codeworm_monitor.bench import BenchPlan, BenchReport, Figures, Load, measure, table
@@ -207,11 +207,11 @@ def test_a_relay_that_does_not_start_is_quoted(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_outlives_a_bench_that_is_killed(temporary_folder: Path) -> None:
     words = [sys.executable, "-m", "codeworm_monitor", "bench"]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        wait_until(lambda: len(descendants(process.pid)) >= 5)  # two guards, server, relay, readers
+        until(lambda: len(descendants(process.pid)) >= 5)  # two guards, server, relay, readers
         below = descendants(process.pid)
         process.kill()
-    wait_until(lambda: not any(map(is_running, below)))
-    wait_until(lambda: not list(temporary_folder.iterdir()))
+    until(lambda: not any(map(is_running, below)))
+    until(lambda: not list(temporary_folder.iterdir()))
 
 
 def test_as_many_connections_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,11 +332,3 @@ def test_what_does_not_come_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_reader_that_is_refused_says_why() -> None:
     with StandIn(head=b"HTTP/1.1 503 Full\r\n\r\n") as stand_in, pytest.raises(OSError, match="503 Full"):
         connect(Order(port=stand_in.port, path="/ws", readers=1))
-
-
-def wait_until(condition: object, within: float = 10) -> None:
-    assert callable(condition)
-    until = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)

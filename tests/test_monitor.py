@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pandas as pd
 import pytest
+from support.waiting import until
 
 import codeworm_monitor
 from codeworm_monitor import discovery, monitor, registry
@@ -34,15 +35,6 @@ from codeworm_monitor.status import State
 from codeworm_monitor.target import failure_to_connect
 
 LOGS, EVENTS, STATS = "codeworm:logs", "codeworm:events", "codeworm:stats"
-
-
-def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
-    """Wait, in this thread, until a condition holds."""
-    deadline = time.monotonic() + within
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.01)
-    return result
 
 
 class Station:

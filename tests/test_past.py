@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 import orjson
 import pandas as pd
 import pytest
+from support.waiting import until
 
 from codeworm_monitor import inquiry, registry
 from codeworm_monitor.client import Address
@@ -28,15 +28,6 @@ from codeworm_monitor.sources.recording import read_recording
 
 LOGS, EVENTS = "codeworm:logs", "codeworm:events"
 TOKEN = "test-token-123"
-
-
-def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
-    """Wait, in this thread, until a condition holds."""
-    deadline = time.monotonic() + within
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.01)
-    return result
 
 
 class Station:

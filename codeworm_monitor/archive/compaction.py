@@ -8,25 +8,25 @@ removed at the beginning of the next compaction.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from codeworm_monitor.archive.database import plain_error
+from codeworm_monitor.archive.database import DATABASE, plain_error, take_lock
 from codeworm_monitor.archive.parquet import Part, connect, offsets_within
 from codeworm_monitor.archive.part_writer import Group, PartWriter
+from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.rows import StoredRow
 from codeworm_monitor.archive.store import Store
 from codeworm_monitor.errors import ArchiveError
+from codeworm_monitor.moments import time_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,19 +81,19 @@ class Compaction:
     seconds: float
 
 
-def is_due(store: Store, now: float) -> bool:
+def is_due(archive: Store | ArchiveReader, now: float) -> bool:
     """Return whether the database holds rows of a closed day; takes next to no time.
 
     Args:
-        store: The archive.
+        archive: The archive, open for writing or reading.
         now: Unix seconds.
 
     Raises:
         ArchiveDamagedError: The database is damaged.
         ArchiveError: It cannot be read.
     """
-    with _plain_errors(store):
-        return _earliest_day(store.database, _EARLIEST, now) is not None
+    with _plain_errors(archive.directory):
+        return _earliest_day(archive.database, _EARLIEST, now) is not None
 
 
 def compact(
@@ -120,7 +120,7 @@ def compact(
         ArchiveDamagedError: The database, or a Parquet file just written, is damaged.
         ArchiveError: Another compaction is under way, DuckDB is not installed, or the archive cannot be written.
     """
-    with _plain_errors(store), _lock(store.directory):
+    with _plain_errors(store.directory), _lock(store.directory):
         return _Run(store, max_rows, on_progress).run(time.time() if now is None else now)
 
 
@@ -271,7 +271,7 @@ def _earliest_day(database: sqlite3.Connection, since: int, now: float) -> int |
 
 
 def _date(start: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=start)).date().isoformat()
+    return time_of(start).date().isoformat()
 
 
 def _remove_orphans(database: sqlite3.Connection, directory: Path) -> tuple[int, tuple[str, ...]]:
@@ -332,22 +332,21 @@ def _give_back_pages(database: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _lock(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ArchiveError(f"another compaction of {directory} is under way: let it end") from error
+        descriptor = take_lock(directory / LOCK, waits=False)
+    except BlockingIOError as error:
+        raise ArchiveError(f"another compaction of {directory} is under way: let it end") from error
+    try:
         yield
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _plain_errors(store: Store) -> Iterator[None]:
+def _plain_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise plain_error(store.path, error) from error
+        raise plain_error(directory / DATABASE, error) from error
     except OSError as error:
-        raise plain_error(Path(error.filename or store.directory), error) from error
+        raise plain_error(Path(error.filename or directory), error) from error

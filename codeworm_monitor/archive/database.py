@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +18,7 @@ __all__ = [
     "DATABASE",
     "PAGE_SIZE",
     "SCHEMA_VERSION",
+    "connect_for_reading",
     "create_directory",
     "default_directory",
     "identity",
@@ -24,6 +26,7 @@ __all__ = [
     "open_for_reading",
     "open_for_writing",
     "plain_error",
+    "take_lock",
 ]
 
 DATABASE = "archive.sqlite"
@@ -156,14 +159,9 @@ def open_for_reading(directory: Path, *, check_same_thread: bool = True) -> sqli
     path = directory / DATABASE
     if not path.exists():
         raise ArchiveError(f"{directory} holds no archive ({DATABASE} is missing)")
-    # Beside a database in WAL mode SQLite wants to make files: where it may not, nobody writes, and none are needed.
-    is_frozen = not os.access(directory, os.W_OK) and not path.with_name(f"{DATABASE}-shm").exists()
-    address = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if is_frozen else ''}"
     database = None
     try:
-        database = sqlite3.connect(
-            address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=check_same_thread
-        )
+        database = connect_for_reading(path, check_same_thread=check_same_thread)
         _check_application(database, path)
         version = _version(database)
     except sqlite3.Error as error:
@@ -180,6 +178,41 @@ def open_for_reading(directory: Path, *, check_same_thread: bool = True) -> sqli
             raise ArchiveTooNewError(path, version, SCHEMA_VERSION)
         raise ArchiveError(f"{path} is of an older form ({version}): open it for writing once, by starting the relay")
     return database
+
+
+def connect_for_reading(path: Path, *, check_same_thread: bool = True) -> sqlite3.Connection:
+    """Return a connection to a database that never writes to it nor takes in its log; what it is, is not looked at.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+    """
+    # Beside a database in WAL mode SQLite wants to make files: where it may not, nobody writes, and none are needed.
+    is_frozen = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-shm").exists()
+    address = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if is_frozen else ''}"
+    return sqlite3.connect(
+        address, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=check_same_thread
+    )
+
+
+def take_lock(path: Path, *, waits: bool) -> int:
+    """Lock a file, which is made if it is not there; return its descriptor, which holds the lock until it is closed.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `waits` is False.
+        ArchiveError: The file cannot be made or locked.
+    """
+    create_directory(path.parent)
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
+            raise plain_error(path, error) from error
+        raise
+    return descriptor
 
 
 def identity(path: Path) -> tuple[int, int] | None:

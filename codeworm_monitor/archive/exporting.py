@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -23,6 +22,7 @@ from codeworm_monitor.archive.rows import GAP, StoredRow
 from codeworm_monitor.envelope import Mark
 from codeworm_monitor.errors import ArchiveError
 from codeworm_monitor.logformat import printable
+from codeworm_monitor.moments import time_of
 from codeworm_monitor.records import Kind, kind_of, level_rank
 
 __all__ = ["Exported", "FileForm", "Selection", "defused", "export", "recording_line", "selected"]
@@ -36,7 +36,6 @@ _BEGINNING, _END = -(2**62), 2**62
 _COLUMNS = ("offset", "epoch", "received_at", "channel", "kind", "level", "component", "event", "type", "repo", "target", "doc_type", "mark", "payload")  # fmt: skip
 _CSV = ("offset", "epoch", "received_at", "channel", "level", "component", "event", "type", "repo", "target", "doc_type", "payload")  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FileForm(StrEnum):
@@ -300,7 +299,7 @@ def _columns(row: StoredRow, names: dict[int, str]) -> dict[str, Any]:
 
 
 def _iso(time: int) -> str:
-    return (_1970 + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
+    return time_of(time).isoformat().replace("+00:00", "Z")
 
 
 def _arrow_writer(path: Path, form: FileForm) -> AbstractContextManager[_Write]:

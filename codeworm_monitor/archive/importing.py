@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codeworm_monitor.archive.daemon_log import LOGS, looks_like_daemon_log, read_daemon_log
-from codeworm_monitor.archive.database import create_directory, plain_error
+from codeworm_monitor.archive.database import take_lock
 from codeworm_monitor.archive.reader import ArchiveReader, Key
 from codeworm_monitor.archive.rows import GAP, StoredRow, micros
 from codeworm_monitor.archive.store import Store, insert
@@ -174,13 +173,8 @@ def import_lock(directory: Path) -> Iterator[None]:
     Raises:
         ArchiveError: The lock's file cannot be made.
     """
-    create_directory(directory)
+    descriptor = take_lock(directory / LOCK, waits=True)
     try:
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise plain_error(directory / LOCK, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from codeworm_monitor.archive import parquet
 from codeworm_monitor.archive.database import DATABASE, identity, open_for_reading, plain_error
@@ -104,10 +104,14 @@ class ArchiveReader:
         ]
         return (min(times), max(times)) if times else None
 
-    def earliest_hot(self) -> int | None:
-        """Return when the earliest row of the database was received, in microseconds; None if it holds none."""
-        earliest: int | None = self._all("SELECT min(received_at) FROM entries")[0][0]
-        return earliest
+    def channels(self) -> dict[str, int]:
+        """Return how many rows there are, by channel; gaps under an empty name."""
+        return dict(
+            self._all(
+                "SELECT channel, sum(rows) FROM (SELECT channel, count(*) AS rows FROM entries GROUP BY channel "
+                "UNION ALL SELECT channel, rows FROM parts) GROUP BY channel ORDER BY channel"
+            )
+        )
 
     def bounds(self, epoch: int) -> tuple[int, int] | None:
         """Return the oldest and the newest offset that is kept of a numbering; None if there is none."""
@@ -283,7 +287,7 @@ class ArchiveReader:
         except sqlite3.Error as error:
             raise plain_error(self.directory / DATABASE, error) from error
 
-    def _all(self, query: str, values: Iterable[int | str] = ()) -> list[tuple]:  # type: ignore[type-arg]
+    def _all(self, query: str, values: Iterable[int | str] = ()) -> list[Any]:
         try:
             return self.database.execute(query, tuple(values)).fetchall()
         except sqlite3.Error as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from codeworm_monitor.archive.database import DATABASE, create_directory, identity, open_for_writing, plain_error
+from codeworm_monitor.archive.database import DATABASE, identity, open_for_writing, plain_error, take_lock
 from codeworm_monitor.archive.rows import StoredRow, rows_of
 from codeworm_monitor.envelope import Gap, Mark
 from codeworm_monitor.errors import ArchiveBusyError
@@ -29,7 +28,6 @@ CHECKPOINTS = 20
 WAL_KEPT = 16 * 2**20
 """Bytes that the write-ahead log keeps when it has been taken in."""
 
-_INSERT = "INSERT INTO entries VALUES {} ON CONFLICT DO NOTHING"
 _ROW = "(?, ?, ?, ?, ?, CAST(? AS TEXT))"  # payloads are bytes here, and text there: JSON functions want text
 
 
@@ -64,17 +62,11 @@ class WriterLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        create_directory(directory)
         path = directory / LOCK
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise plain_error(path, error) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(self._descriptor)
+            self._descriptor = take_lock(path, waits=False)
+        except BlockingIOError as error:
+            holder = path.read_bytes()[:20].decode(errors="replace").strip()
             raise ArchiveBusyError(directory, f"process {holder}" if holder.isdecimal() else "") from error
         with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
             os.ftruncate(self._descriptor, 0)
@@ -237,25 +229,23 @@ class Store:
             payload.decode() for payload in payloads
         ]  # text is bound as it is; of bytes, sqlite3 asks each how it adapts
         row = f"({epoch:d}, ?, ?, ?, NULL, ?)"
-        start = 0
         with self.transaction() as database:
-            for count in ROWS_AT_ONCE:
-                statement = _INSERT.format(", ".join([row] * count))
-                while len(values) - start >= count * width:
-                    database.execute(statement, values[start : start + count * width])
-                    start += count * width
+            _insert(database, row, width, values)
 
 
 def insert(database: sqlite3.Connection, rows: Sequence[StoredRow]) -> None:
     """Add entries within the transaction under way; those that are there already stay as they are."""
+    _insert(database, _ROW, len(StoredRow._fields), list(chain.from_iterable(rows)))
+
+
+def _insert(database: sqlite3.Connection, row: str, width: int, values: Sequence[object]) -> None:
+    """Add rows, each written in SQL as `row` with so many of the values in turn, in as few statements as may be."""
     start = 0
-    for count, statement in _INSERTS:
-        while len(rows) - start >= count:
-            database.execute(statement, list(chain.from_iterable(rows[start : start + count])))
-            start += count
-
-
-_INSERTS = [(count, _INSERT.format(", ".join([_ROW] * count))) for count in ROWS_AT_ONCE]
+    for count in ROWS_AT_ONCE:
+        statement = f"INSERT INTO entries VALUES {', '.join([row] * count)} ON CONFLICT DO NOTHING"
+        while len(values) - start >= count * width:
+            database.execute(statement, values[start : start + count * width])
+            start += count * width
 
 
 def newest_of(database: sqlite3.Connection, epoch: int) -> tuple[int, int | None]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from codeworm_monitor.archive.compaction import compact
+from codeworm_monitor.archive.compaction import compact, is_due
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.retention import size_of, trim
 from codeworm_monitor.archive.store import Store
@@ -89,8 +89,7 @@ class Upkeep:
             return False
         if span[0] < (now - self._days * DAY) * 1e6 or size_of(reader.directory) > self._max_bytes:
             return True
-        hot = reader.earliest_hot()
-        if hot is None or hot >= now // DAY * DAY * 1e6:
+        if not is_due(reader, now):
             return False
         if importlib.util.find_spec("duckdb") is not None:
             return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import re
 import sqlite3
 import time
@@ -12,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from codeworm_monitor.archive.database import DATABASE, open_for_reading, plain_error
+from codeworm_monitor.archive.database import DATABASE, connect_for_reading, open_for_reading, plain_error
 from codeworm_monitor.archive.database_pages import read_log
 from codeworm_monitor.archive.parquet import GAPS, Part, connect, first_line, offsets_within, part_path
 from codeworm_monitor.envelope import MAX_OFFSET
@@ -125,9 +124,7 @@ def _complaint_of_log(wal: Path, deadline: float | None) -> str:
 
 def _look_into(path: Path) -> sqlite3.Connection:
     # Read-only: a connection that may write would take in the log when it closes, and delete what it could not.
-    is_frozen = not os.access(path.parent, os.W_OK) and not path.with_name(f"{DATABASE}-shm").exists()
-    address = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if is_frozen else ''}"
-    database = sqlite3.connect(address, uri=True, isolation_level=None)
+    database = connect_for_reading(path)
     database.text_factory = lambda text: text.decode(errors="replace")
     return database
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from contextlib import closing
 
 import pytest
 from support.made_archives import make_archive, messages, row
+from support.processes import can_mount
 
 from codeworm_monitor.archive import database as database_module
 from codeworm_monitor.archive.database import DATABASE, SCHEMA_VERSION, open_for_reading, open_for_writing
@@ -155,14 +155,6 @@ def test_a_directory_that_cannot_be_made_is_said_to_be_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArchiveError, match="cannot be made"):
         open_for_writing(tmp_path / "file" / "archive")
-
-
-def can_mount():
-    if shutil.which("unshare") is None:
-        return False
-    return (
-        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode == 0
-    )
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs to mount a file system within a namespace of its own")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.made_archives import LOGS, NOON, make_archive, messages, row, stored
+from support.processes import can_mount
 
 from codeworm_monitor.archive.database import DATABASE, PAGE_SIZE, open_for_reading
 from codeworm_monitor.archive.repair import quick_check
@@ -420,14 +421,6 @@ def test_where_a_file_may_not_grow_a_batch_is_refused_and_is_written_when_it_may
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / DATABASE))
     assert quick_check(tmp_path) == []
-
-
-def can_mount():
-    if shutil.which("unshare") is None:
-        return False
-    return (
-        subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode == 0
-    )
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs to mount a file system within a namespace of its own")

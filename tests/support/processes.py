@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -98,3 +100,11 @@ def descendants(pid: int) -> list[int]:
         int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
     ]
     return children + [below for child in children for below in descendants(child)]
+
+
+def can_mount() -> bool:
+    """Tell whether a file system may be mounted here, in a namespace of one's own."""
+    if shutil.which("unshare") is None:
+        return False
+    words = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0

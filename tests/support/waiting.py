@@ -36,3 +36,12 @@ async def eventually(
                 f"not within {within:g} s: {said or inspect.getsource(condition).strip()}"
             ) from failure
         await asyncio.sleep(0.01)
+
+
+def until(condition: Callable[[], Any], within: float = 10.0) -> Any:
+    """Wait, in this thread, until a condition holds, and return what it returned."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {within} s"
+        time.sleep(0.01)
+    return result
