@@ -219,15 +219,11 @@ async def _replay(
     settings: RelaySettings, directory: Path, since: float | None, until: float | None, speed: float
 ) -> None:
     from codeworm_monitor.archive.replay import ArchiveSource
-    from codeworm_monitor.discovery import announce
     from codeworm_monitor.relay import Relay
 
     source = ArchiveSource(directory, since=since, until=until, speed=speed)
     settings = replace(settings, no_archive=True)
-    async with _stoppable() as stop, Relay(settings, source=source, clock=source.clock) as running:
-        await asyncio.to_thread(
-            announce, running.port, url=running.url, token=running.token, version=__version__, is_replay=True
-        )
+    async with _stoppable() as stop, Relay(settings, source=source) as running:
         click.echo(_banner(running, is_replay=True))
         click.echo(
             f"Serving the past from {_day_and_time(source.clock())} on, {speed:g} times as fast. Ctrl-C ends it."

@@ -8,7 +8,7 @@ import secrets
 import ssl
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from codeworm_monitor import __version__, discovery
 from codeworm_monitor.access import AccessRules
 from codeworm_monitor.admission import Admission
 from codeworm_monitor.archive.database import named_directory
+from codeworm_monitor.archive.replay import ArchiveSource
 from codeworm_monitor.archive.upkeep import Upkeep
 from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.backlog import Backlog
@@ -67,8 +68,8 @@ class Relay:
     Args:
         settings: How it runs; None: the defaults.
         source: Where messages come from; None: Redis, as the settings say, or the embedded server. With a source of
-            the caller's, nothing is kept unless `archive` names a directory.
-        clock: What readers are told of the time, Unix seconds; for a source that serves the past.
+            the caller's, nothing is kept unless `archive` names a directory. With one that serves the past
+            (`ArchiveSource`), readers are told the time of then, and notebooks that name no relay mean another.
         options: Single settings, by name, that take precedence over `settings`.
 
     Raises:
@@ -84,7 +85,6 @@ class Relay:
         settings: RelaySettings | None = None,
         *,
         source: Source | None = None,
-        clock: Callable[[], float] = time.time,
         **options: Any,
     ) -> None:
         self.settings = replace(settings or RelaySettings(), **options)
@@ -100,7 +100,7 @@ class Relay:
         self.redis_url: str | None = self.settings.redis_url
         """Redis to publish to; None with a source of the caller's."""
         self._source = source
-        self._clock = clock
+        self._replayed = source if isinstance(source, ArchiveSource) else None
         self._embedded: EmbeddedServer | None = None
         self._endpoint: Endpoint | None = None
         self._announcement: Path | None = None
@@ -181,7 +181,7 @@ class Relay:
             max_inbound=settings.max_inbound,
             inbound_rate=settings.inbound_rate,
             note=self._journal.note,
-            clock=self._clock,
+            clock=time.time if self._replayed is None else self._replayed.clock,
             window=settings.window,
             send_timeout=settings.send_timeout,
             heartbeat=settings.heartbeat,
@@ -195,7 +195,12 @@ class Relay:
             source = self._source = self._source or await self._find_redis()
             self.upstream = source.name
             self._announcement = await asyncio.to_thread(
-                discovery.announce, self.port, url=self.url, token=self.token, version=__version__
+                discovery.announce,
+                self.port,
+                url=self.url,
+                token=self.token,
+                version=__version__,
+                is_replay=self._replayed is not None,
             )
         except BaseException:
             await self.aclose()

@@ -12,7 +12,7 @@ from support.kept import kept
 from support.readers import v2_reader
 from support.waiting import eventually
 
-from codeworm_monitor import Relay
+from codeworm_monitor import Relay, discovery
 from codeworm_monitor.archive.replay import ArchiveSource
 from codeworm_monitor.envelope import Gap, GapCause
 from codeworm_monitor.errors import ArchiveError, SettingError
@@ -78,10 +78,12 @@ async def test_a_relay_serves_the_past_with_the_clock_of_then(tmp_path):
     await fill(tmp_path, 50, step=0.01)
     source = await source_of(tmp_path)
     async with (
-        Relay(source=source, clock=source.clock, port=0, token=TOKEN) as relay,
+        Relay(source=source, port=0, token=TOKEN) as relay,
         v2_reader(relay.url, TOKEN) as reader,
     ):
         assert 1000.0 <= reader.hello.time < 1010.0
+        (announced,) = await asyncio.to_thread(discovery.find)
+        assert announced.is_replay  # from its first moment: a notebook that names no relay means another
         await reader.subscribe(tail=1000)
         await reader.read_until(50)
         assert [data["n"] for data in reader.data] == list(range(50))
