@@ -15,6 +15,8 @@ Every error that this package raises on purpose derives from `MonitorError`::
     ├── SourceError             upstream failed
     │   ├── SourceRefusedError      a server answered, and said no
     │   └── RecordingError          a file of recorded traffic cannot be read
+    ├── MissingExtraError       an answer needs a library of an extra
+    ├── CodeWormFileError       a file of CodeWorm's own cannot be read
     └── ConnectError            the notebook side could not reach a relay
         ├── RelayNotFoundError      no relay is known or none answers
         └── TokenRefusedError       the relay wants another token
@@ -31,9 +33,11 @@ __all__ = [
     "ArchiveDamagedError",
     "ArchiveError",
     "ArchiveTooNewError",
+    "CodeWormFileError",
     "ConnectError",
     "EmbeddedServerError",
     "FrameError",
+    "MissingExtraError",
     "MonitorError",
     "PortTakenError",
     "RecordingError",
@@ -152,6 +156,24 @@ class SourceRefusedError(SourceError):
 
 class RecordingError(SourceError):
     """A file of recorded traffic is missing or holds something else."""
+
+
+class MissingExtraError(MonitorError):
+    """A library is missing that only some answers need.
+
+    Attributes:
+        library: Its name.
+        extra: The extra of this package that brings it.
+    """
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library = library
+        self.extra = extra
+        super().__init__(f"this needs {library}: pip install 'codeworm-monitor[{extra}]'")
+
+
+class CodeWormFileError(MonitorError):
+    """A file of CodeWorm's own, its database or its configuration, is unknown, missing, or cannot be read."""
 
 
 class ConnectError(MonitorError):

@@ -1,0 +1,318 @@
+"""Outages: stretches in which something that the documents depend on was down, or failing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from codeworm_monitor.analysis.answer import Answer, answer
+from codeworm_monitor.analysis.blame import blame, push_cause
+from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, steps_of, tracked
+from codeworm_monitor.analysis.steps import MISSING, Places, Step, Steps
+from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.envelope import GapCause
+
+__all__ = ["KINDS", "outages"]
+
+KINDS = ("ollama", "commit", "push", "database", "redis", "relay", "daemon")
+"""What may fail, in the order of the categories."""
+
+_SILENCE = int(GIVEN_UP_AFTER.total_seconds() * 1e6)
+_FAILED = (Step.FAILED, Step.LLM_ERROR, Step.TASK_ERROR)
+_MENDED = {
+    "ollama": (Step.COMMITTED, Step.DRY_RUN),
+    "commit": (Step.COMMITTED,),
+    "database": (Step.COMMITTED, Step.DRY_RUN),
+    "daemon": (Step.COMMITTED, Step.DRY_RUN, Step.SKIPPED),
+    "push": (Step.PUSHED,),
+}
+_NAMES = {
+    Step.FAILED: "documentation_failed",
+    Step.LLM_ERROR: "llm_error",
+    Step.TASK_ERROR: "scheduled_task_error",
+}
+_UPSTREAM = {str(GapCause.SOURCE_OUTAGE): "redis", str(GapCause.RELAY_RESTART): "relay"}
+
+
+@dataclass(slots=True)
+class _Outage:
+    kind: str
+    started_at: int
+    ended_at: int
+    causes: list[str] = field(default_factory=list)
+    evidence: str = ""
+    cycles_lost: int = 0
+
+
+def outages(traffic: Traffic) -> Answer:
+    """Return the stretches in which something was down or failing, in the order of their beginnings.
+
+    A stretch begins with the first sign of failure (of a generation or a push: when it was begun) and ends with the first
+    sign that it works again; a single failure is a stretch as well. What nobody tells is not guessed: a process that ended
+    without a word is told by its successor's start, a silent one after 45 minutes (the daemon's own dead man's switch) beyond
+    the time that it had announced.
+
+    Args:
+        traffic: Messages and gaps of a stretch of time.
+
+    Returns:
+        Columns: kind (category of ollama, commit, push, database, redis, relay, daemon; commit: git, in the repository
+        of documents; redis: the relay heard nothing of it; daemon: it was not running, silent, or failed by itself) ·
+        started_at, ended_at (datetime64[us, UTC]; ended_at is missing while it lasts, or where its end is not in the
+        stretch) · cause (str, in few words; several joined by "; ") · evidence (str; what was seen) · cycles_lost (int64;
+        cycles that failed or were broken off, and, of redis and relay, whose numbers are missing; never an estimate).
+    """
+    found = traffic.found.get("outages")
+    if not isinstance(found, Answer):
+        found = traffic.found["outages"] = answer(_frame(_all(traffic)), traffic.coverage, "outages")
+    return found.copy(deep=False)
+
+
+def _all(traffic: Traffic) -> list[_Outage]:
+    steps = steps_of(traffic)
+    found = [*_failures(steps), *_pushes(steps), *_restarts(traffic, steps), *_upstream(traffic)]
+    found += _silences(traffic, steps, found)
+    found += _dead_mans(steps, found)
+    return sorted(found, key=lambda one: (one.started_at, KINDS.index(one.kind)))
+
+
+def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
+    texts = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
+    times = {
+        name: pd.DatetimeIndex(
+            np.array([getattr(one, name) for one in found], np.int64).view("datetime64[us]"), tz="UTC"
+        )
+        for name in ("started_at", "ended_at")
+    }
+    return pd.DataFrame(
+        {
+            "kind": pd.Categorical([one.kind for one in found], categories=list(KINDS)),
+            **times,
+            "cause": pd.Series(["; ".join(dict.fromkeys(one.causes)) for one in found], dtype=texts),
+            "evidence": pd.Series([one.evidence for one in found], dtype=texts),
+            "cycles_lost": np.array([one.cycles_lost for one in found], np.int64),
+        }
+    )
+
+
+def _failures(steps: Steps) -> Iterator[_Outage]:
+    """Yield stretches of failing cycles, and of waiting for Ollama, by who failed."""
+    places = np.flatnonzero(np.isin(steps.step, [*_FAILED, Step.WAITING]))
+    errors, traces = steps.texts("error", places), steps.texts("exception", places)
+    by_kind: dict[str, list[tuple[int, str, str]]] = {}
+    for place, error, trace in zip(places.tolist(), errors, traces, strict=True):
+        step = Step(steps.step[place])
+        if step is Step.WAITING:
+            kind, cause, said = "ollama", "not reachable", "ollama_unavailable_waiting"
+        else:
+            kind, cause = blame(_NAMES[step], error, trace)
+            said = f"{_NAMES[step]}: {_first_line(error)}" if error else _NAMES[step]
+        by_kind.setdefault(kind, []).append((place, cause, said))
+    for kind, bad in by_kind.items():
+        mended = np.flatnonzero(np.isin(steps.step, _MENDED[kind]))
+        answered = np.flatnonzero(np.isin(steps.step, [Step.RECOVERED, Step.LLM_READY]))
+        yield from _stretches(steps, kind, bad, mended, answered)
+
+
+def _stretches(
+    steps: Steps, kind: str, bad: list[tuple[int, str, str]], mended: Places, answered: Places | None = None
+) -> Iterator[_Outage]:
+    """Fold signs of failure, in order, and the places of signs that it works, into stretches."""
+    current: _Outage | None = None
+    signs, last, end = 0, "", -1
+    for place, cause, said in [*bad, (len(steps), "", "")]:
+        if current is not None and (place > end >= 0 or place == len(steps)):
+            current.ended_at = MISSING if end < 0 else int(steps.time[end])
+            if end >= 0:
+                current.ended_at = max(current.ended_at, current.started_at)
+            current.evidence = f"{last}" if signs == 1 else f"{signs} times, last: {last}"
+            yield current
+            current, signs = None, 0
+        if place == len(steps):
+            return
+        if current is None:
+            current = _Outage(kind, _begun(steps, place), MISSING)
+        current.causes.append(cause)
+        current.cycles_lost += steps.step[place] in _FAILED
+        signs, last = signs + 1, said
+        end = _next(mended, place)
+        if (
+            answered is not None and steps.step[place] == Step.WAITING
+        ):  # else an answer does not prove that it can generate
+            sooner = _next(answered, place)
+            end = sooner if end < 0 or 0 <= sooner < end else end
+
+
+def _next(places: Places, place: int) -> int:
+    """Return the first of ascending places after another; -1 if there is none."""
+    index = int(np.searchsorted(places, place, "right"))
+    return int(places[index]) if index < len(places) else -1
+
+
+def _begun(steps: Steps, place: int) -> int:
+    """Return when that was begun which failed at a place: the generation, or the push."""
+    step = steps.step[place]
+    wanted = {Step.FAILED: Step.GENERATING, Step.LLM_ERROR: Step.GENERATING, Step.PUSH_FAILED: Step.COMMITTED}.get(step)
+    if wanted is not None:
+        for before in range(place - 1, max(-1, place - 12), -1):
+            is_same = steps.targets[place] in (-1, steps.targets[before])
+            if steps.step[before] == wanted and is_same and steps.time[before] <= steps.time[place]:
+                return int(steps.time[before])
+            if steps.step[before] == Step.STARTING:
+                break
+    return int(steps.time[place])
+
+
+def _pushes(steps: Steps) -> Iterator[_Outage]:
+    places = np.flatnonzero(steps.step == Step.PUSH_FAILED)
+    bad = [
+        (place, push_cause(error), f"push_failed: {_first_line(error)}")
+        for place, error in zip(places.tolist(), steps.texts("error", places), strict=True)
+    ]
+    yield from _stretches(steps, "push", bad, np.flatnonzero(steps.step == Step.PUSHED))
+
+
+def _restarts(traffic: Traffic, steps: Steps) -> Iterator[_Outage]:
+    """Yield stretches in which the daemon did not run: from its stop, or last word, to its next start."""
+    heard = np.sort(_received(traffic))
+    firsts: dict[int, int] = {}  # of each run's cycles, the first step
+    broken_off: Counter[int] = Counter()
+    for cycle in tracked(traffic):
+        if not cycle.is_one_shot:
+            firsts.setdefault(cycle.run, cycle.first)
+            broken_off[cycle.run] += cycle.outcome == "interrupted"
+    runs, places = list(firsts), np.array(list(firsts.values()), np.int64)
+
+    def lost_before(place: int) -> int:
+        index = int(np.searchsorted(places, place, "left")) - 1
+        return broken_off[runs[index]] if index >= 0 else 0
+
+    told = np.flatnonzero(steps.step == Step.DAEMON_STARTING)
+    begins = dict.fromkeys(told.tolist(), "daemon_starting")
+    for before, first in pairwise(places.tolist()):
+        if _first(told, before, first + 1) < 0:
+            begins[first] = "cycle numbers begin again"
+    stops = np.flatnonzero(steps.step == Step.DAEMON_STOPPED)
+    done = -1
+    for place, how in sorted(begins.items()):
+        if place:
+            yield _restart(steps, _first(stops, done, place), place, how, heard, lost_before(place))
+        done = place
+    if (stop := _first(stops, done, len(steps))) >= 0:
+        yield _restart(steps, stop, -1, "", heard, lost_before(len(steps)))
+
+
+def _first(places: Places, after: int, before: int) -> int:
+    """Return the first of ascending places between two others; -1 if there is none."""
+    index = int(np.searchsorted(places, after, "right"))
+    return int(places[index]) if index < len(places) and places[index] < before else -1
+
+
+def _restart(steps: Steps, stop: int, start: int, how: str, heard: Micros, lost: int) -> _Outage:
+    if stop >= 0:
+        signal = ""
+        for before in range(stop - 1, max(-1, stop - 40), -1):
+            if steps.step[before] == Step.SIGNALLED:
+                signal = steps.extra(before, "signal") or ""
+                break
+            if steps.step[before] in (Step.DAEMON_STARTING, Step.DAEMON_STOPPED):
+                break
+        cause = f"stopped ({signal})" if isinstance(signal, str) and signal.isalnum() else "stopped"
+        begin, evidence = int(steps.time[stop]), "daemon_stopped"
+    else:
+        index = int(np.searchsorted(heard, steps.received[start], "left")) - 1
+        last = int(heard[index]) if index >= 0 else int(steps.received[start])
+        begin, cause = min(last, int(steps.time[start])), "ended without a word (killed or crashed)"
+        evidence = "no daemon_stopped"
+    end = MISSING if start < 0 else max(begin, int(steps.time[start]))
+    evidence += f", then {how}" if start >= 0 else ", and nothing since"
+    return _Outage("daemon", begin, end, [cause], evidence, lost)
+
+
+def _upstream(traffic: Traffic) -> Iterator[_Outage]:
+    """Yield what the relay itself told: that it could not hear Redis, or was not running."""
+    gaps = traffic.gaps[traffic.gaps["cause"].astype(object).isin(list(_UPSTREAM))]
+    if gaps.empty:
+        return
+    rows = cycles(traffic)
+    places = micros(rows["started_at"])
+    numbers, runs = rows["cycle_num"].to_numpy(np.float64), rows["run"].to_numpy(np.int64)
+    for gap, start, end in zip(
+        gaps.itertuples(index=False),
+        micros(gaps["started_at"]).tolist(),
+        micros(gaps["ended_at"]).tolist(),
+        strict=True,
+    ):
+        after = int(np.searchsorted(places, end, "left"))
+        before = int(np.searchsorted(places, start, "right")) - 1
+        lost = 0
+        if 0 <= before < after < len(rows) and runs[before] == runs[after]:
+            seen = after - before - 1
+            missing = numbers[after] - numbers[before] - 1 - seen
+            lost = int(missing) if missing > 0 else 0
+        detail = gap.detail if isinstance(gap.detail, str) else ""
+        yield _Outage(_UPSTREAM[str(gap.cause)], start, end, [str(gap.cause).replace("_", " ")], detail, lost)
+
+
+def _silences(traffic: Traffic, steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
+    """Yield silences of a daemon that had announced to be at work earlier."""
+    heard = np.sort(_received(traffic))
+    if not len(heard):
+        return
+    until = heard[-1] if traffic.until is None else int(micros(pd.DatetimeIndex([traffic.until]))[0])
+    ends = np.append(heard[1:], until)
+    told = np.flatnonzero(steps.next_at != MISSING)
+    coverage = traffic.coverage
+    for index in np.flatnonzero(ends - heard > _SILENCE).tolist():
+        begin, end = int(heard[index]), int(ends[index])
+        newest = int(np.searchsorted(steps.received[told], begin, "right")) - 1 if len(told) else -1
+        due = int(steps.next_at[told[newest]]) if newest >= 0 else begin
+        begin_due = max(begin, min(due, end))
+        # What the relay did not hear, and what it knows already, is no silence of the daemon's.
+        begin_due += int(sum(stop - start for start, stop in coverage.holes.tolist() if start < end and stop > begin))
+        is_known = any(one.started_at < end and (one.ended_at == MISSING or one.ended_at > begin) for one in known)
+        if end - begin_due > _SILENCE and not is_known:
+            minutes = (end - begin) / 60e6
+            lasts = index == len(heard) - 1
+            evidence = f"nothing was heard for {minutes:,.0f} minutes"
+            yield _Outage("daemon", begin, MISSING if lasts else end, ["silent though a cycle was due"], evidence)
+
+
+def _dead_mans(steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
+    """Yield what the daemon itself complained of and nothing else explains: no commit for long, though cycles ran."""
+    committed = np.flatnonzero(steps.step == Step.COMMITTED)
+    done = -1
+    for place in np.flatnonzero(steps.step == Step.DEAD_MANS_SWITCH).tolist():
+        if place <= done:
+            continue
+        before = int(np.searchsorted(committed, place, "left")) - 1
+        first = int(committed[before]) if before >= 0 else 0
+        after = _next(committed, place)
+        done = after if after >= 0 else len(steps)
+        begin, end = int(steps.time[first]), MISSING if after < 0 else int(steps.time[after])
+        between = steps.step[first + 1 : done]
+        is_explained = any(
+            one.started_at <= steps.time[place] and (one.ended_at == MISSING or one.ended_at > begin) for one in known
+        )
+        if not is_explained and not (between == Step.SKIPPED).any():
+            told = steps.extra(place, "minutes_since_last_commit")
+            minutes = f" for {told:g} minutes" if isinstance(told, (int, float)) else ""
+            yield _Outage("daemon", begin, end, [f"no commit{minutes}"], "dead_mans_switch_triggered")
+
+
+def _received(traffic: Traffic) -> Micros:
+    times = [micros(frame["received_at"]) for frame in (traffic.logs, traffic.events, traffic.stats)]
+    every = np.concatenate(times)
+    known: Micros = every[every != MISSING]
+    return known
+
+
+def _first_line(text: object) -> str:
+    line = next((line.strip() for line in str(text or "").splitlines() if line.strip()), "")
+    return line if len(line) <= 200 else f"{line[:199]}…"

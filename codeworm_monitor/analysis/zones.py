@@ -1,0 +1,29 @@
+"""Zones: days and hours as the person who looks counts them."""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dateutil import tz
+
+__all__ = ["resolved"]
+
+
+def resolved(zone: str | tzinfo | None) -> tzinfo:
+    """Return a time zone.
+
+    Args:
+        zone: A name such as "Europe/Berlin", or a zone; None: this machine's, with its changes of daylight saving time.
+
+    Raises:
+        ValueError: There is no zone of that name.
+    """
+    if isinstance(zone, tzinfo):
+        return zone
+    if zone is None:
+        return tz.gettz() or UTC
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{zone!r} is no time zone: write a name such as Europe/Berlin, or UTC") from error
