@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
+from operator import attrgetter
 from typing import cast
 
 import numpy as np
@@ -25,12 +26,15 @@ GIVEN_UP_AFTER = timedelta(minutes=45)
 
 _PUNCTUAL = 2_000_000
 """Microseconds by which a cycle may start before its time."""
-_TRUSTED = 5_000_000
-"""Microseconds by which the clocks of publisher and relay may disagree over a span; beyond, one was set meanwhile."""
+_TRUSTED = 5.0
+"""Seconds by which the clocks of publisher and relay may disagree over a span; beyond, one was set meanwhile."""
+_LONGEST_COMMIT = 600.0
+"""Seconds from the end of a generation to its commit that are believed where the clocks disagree."""
 _COUNTED = {"committed": 0, "dry_run": 0, "failed": 1, "llm_error": 1, "skipped": 2}
-_OF_COUNTER = ("committed", "failed", "skipped")
+_OF_COUNTER = ("committed", None, "skipped")
 
 Places = npt.NDArray[np.int64]
+Seconds = npt.NDArray[np.float64]
 
 
 def cycles(traffic: Traffic) -> Answer:
@@ -38,7 +42,8 @@ def cycles(traffic: Traffic) -> Answer:
 
     The publisher's messages carry no identity: what belongs together is told by order, target and commit; numbers begin
     again with each run of the daemon. What was lost is missing, and is never guessed; only what later messages prove (a
-    push, the daemon's own counters, its backing off) is taken as said. Messages that came twice count once.
+    push, the daemon's own counters) is taken as said; of a failure they do not tell which, so that it stays missing.
+    Messages that came twice count once.
 
     Args:
         traffic: Messages and gaps of a stretch of time.
@@ -53,7 +58,7 @@ def cycles(traffic: Traffic) -> Answer:
         commit, commit_message (str) · pushed (boolean; whether its own push succeeded: a later one takes the commit
         along) · outcome (category of committed, failed, llm_error, skipped, dry_run, interrupted, running; missing where
         its end was lost) · error (str; what failed, also what failed after the commit) · wait_s (float64, seconds it
-        waited for Ollama) · model (category; the LLM) · run (int64; the daemon's run, from 1 in the stretch) ·
+        waited for Ollama; missing where that began or ended unheard) · model (category; the LLM) · run (int64; the daemon's run, from 1 in the stretch) ·
         is_complete (bool; seen from its start to its end, with no gap in between) · epoch (str), first_offset,
         last_offset (int64; where its messages are in the relay's log, -1 without offsets).
 
@@ -87,11 +92,13 @@ class _Pieced:
     def __init__(self, traffic: Traffic) -> None:
         self.steps = steps_of(traffic)
         self.traffic = traffic
+        self._places: dict[str, Places] = {}
         tracker = Tracker(self.steps)
         self.cycles = tracker.track()
         self._close(tracker)
         _count_up(self.cycles, tracker)
         _conclude(self.cycles, tracker, self.steps)
+        _tell_dry_runs(self.cycles, tracker, self.steps)
 
     def _close(self, tracker: Tracker) -> None:
         """Call what is open at the end running, or interrupted if nothing was heard for too long."""
@@ -116,8 +123,10 @@ class _Pieced:
         """Return where each cycle's step of one of these names is: of the first that was seen."""
         found = np.full(len(self.cycles), NOWHERE, np.int64)
         for name in names:
-            some = np.array([getattr(cycle, name) for cycle in self.cycles], np.int64)
-            found = np.where(found == NOWHERE, some, found)
+            if name not in self._places:
+                read = attrgetter(name)
+                self._places[name] = np.fromiter(map(read, self.cycles), np.int64, len(self.cycles))
+            found = np.where(found == NOWHERE, self._places[name], found)
         return found
 
     def text(self, column: str, *names: str) -> npt.NDArray[np.object_]:
@@ -141,15 +150,35 @@ class _Pieced:
         micros_or_none = np.where(places == NOWHERE, MISSING, self.steps.time[places])
         return _times(micros_or_none)
 
-    def seconds(self, begin: Places, end: Places) -> npt.NDArray[np.float64]:
-        """Return seconds between steps: by the publisher's clock, by the relay's if the first was set meanwhile."""
+    def spans(self, begin: Places, end: Places) -> tuple[Seconds, Seconds]:
+        """Return seconds between steps by the publisher's clock, and by the relay's."""
         is_known = (begin != NOWHERE) & (end != NOWHERE)
-        told = (self.steps.time[end] - self.steps.time[begin]).astype(np.float64)
-        seen = (self.steps.received[end] - self.steps.received[begin]).astype(np.float64)
-        was_set = (told < 0) | ((np.abs(told - seen) > _TRUSTED) & (seen >= 0))
-        span = np.where(was_set, seen, told)
-        span[~is_known | (span < 0)] = np.nan
-        return span / 1e6
+        clocks = (self.steps.time, self.steps.received)
+        told, seen = (np.where(is_known, (clock[end] - clock[begin]) / 1e6, np.nan) for clock in clocks)
+        return told, seen
+
+    def seconds(self, begin: Places, end: Places) -> Seconds:
+        """Return seconds between steps, by the publisher's clock if that agrees with the relay's.
+
+        If one of them was set back meanwhile, the other tells; if one was set, nobody knows which.
+        """
+        told, seen = self.spans(begin, end)
+        agree = np.abs(told - seen) <= _TRUSTED
+        span = np.where(agree, told, np.where(told < 0, seen, np.where(seen < 0, told, np.nan)))
+        span[span < 0] = np.nan
+        return span
+
+    def _committing(self, generating: Places, result: Places, generate: Seconds, waited: Seconds) -> Seconds:
+        """Return seconds to commit: where the clocks disagree, by the one that leaves room for the generation."""
+        span = self.seconds(generating, result)
+        least = generate + np.nan_to_num(waited)
+        told, seen = (
+            np.where((one >= least - 0.5) & (one <= least + _LONGEST_COMMIT), one, np.nan)
+            for one in self.spans(generating, result)
+        )
+        only = np.where(np.isnan(seen), told, np.where(np.isnan(told), seen, np.nan))
+        span = np.where(np.isnan(span), only, span)
+        return np.maximum(span - generate - waited, 0)
 
     def frame(self) -> pd.DataFrame:
         start = self.places("start_log", "start_event")
@@ -169,7 +198,7 @@ class _Pieced:
         time_ms = np.where(is_done, self.number("time_ms", "result", "at_commit"), np.nan)
         tokens = np.where(is_done, self.number("tokens", "result", "at_commit"), np.nan)
         generate = np.where(time_ms >= 0, time_ms / 1000, np.nan)
-        commit = self.seconds(generating, np.where(outcome == "committed", result, NOWHERE)) - wait_after
+        commit = self._committing(generating, np.where(outcome == "committed", result, NOWHERE), generate, wait_after)
         pushed = np.full(len(self.cycles), None, object)
         is_told = push != NOWHERE
         pushed[is_told] = self.steps.step[push[is_told]] == Step.PUSHED
@@ -189,7 +218,7 @@ class _Pieced:
             "doc_type": _labels(self.text("doc_type", *search)),
             "find_s": np.maximum(self.seconds(start, found) - wait_before, 0),
             "generate_s": generate,
-            "commit_s": np.maximum(commit - generate, 0),
+            "commit_s": commit,
             "push_s": self.seconds(np.where(outcome == "committed", result, NOWHERE), push),
             "tokens": tokens,
             "tokens_per_s": speed,
@@ -216,11 +245,13 @@ class _Pieced:
         """Return seconds each cycle waited for Ollama: before its target was found, and after."""
         before, after = np.zeros(len(self.cycles)), np.zeros(len(self.cycles))
         for index, cycle in enumerate(self.cycles):
+            found = max(cycle.analyzing, cycle.documenting, cycle.generating)
             for begin, end in cycle.waits:
-                found = max(cycle.analyzing, cycle.documenting, cycle.generating)
-                is_after = found != NOWHERE and begin > found
                 span = self.seconds(np.array([begin]), np.array([end]))[0]
-                (after if is_after else before)[index] += 0 if np.isnan(span) else span
+                (after if NOWHERE < found < begin else before)[index] += span
+            if cycle.has_lost_wait:
+                before[index] = np.nan
+                after[index] = np.nan if found == NOWHERE else after[index]
         return before, after
 
     def _messages(self) -> npt.NDArray[np.object_]:
@@ -295,7 +326,9 @@ class _Pieced:
         stop = self.places("stop")
         is_told = (result != NOWHERE) & ~is_inferred
         is_told |= (stop != NOWHERE) & (self.steps.step[stop] == Step.DAEMON_STOPPED)
-        is_whole = (start != NOWHERE) & is_told
+        # Of a one-shot run the target is the first that it says.
+        is_one_shot = np.array([cycle.is_one_shot and cycle.documenting != NOWHERE for cycle in self.cycles], bool)
+        is_whole = ((start != NOWHERE) | is_one_shot) & is_told
         is_touched = self.traffic.coverage.overlaps(received[first], received[last])
         found: npt.NDArray[np.bool_] = is_whole & ~is_touched
         return found
@@ -344,9 +377,32 @@ def _conclude(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
                 unknown = [cycle for cycle in counted if cycle.outcome is None]
                 if unknown and sum(left) == len(unknown) and sum(count != 0 for count in left) == 1:
                     outcome = _OF_COUNTER[next(i for i, count in enumerate(left) if count)]
-                    for cycle in unknown:
+                    for cycle in unknown if outcome else ():
                         cycle.outcome, cycle.is_inferred = outcome, True
             before = now
+
+
+def _tell_dry_runs(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
+    """Tell commits from dry runs among the successes that only counters prove; unknown where nothing says."""
+    suspects = [c for c in cycles if c.is_inferred and c.outcome == "committed" and c.push < 0]
+    if not suspects:
+        return
+    known = {cycle.run: cycle.outcome == "dry_run" for cycle in cycles if _is_told_success(cycle)}
+    for cycle in suspects:
+        is_dry = None
+        if cycle.documenting != NOWHERE:
+            is_dry = steps.extra(cycle.documenting, "dry_run")
+        elif cycle.run in known:
+            is_dry = known[cycle.run]
+        elif cycle.run in tracker.run_begins and isinstance(
+            mode := steps.extra(tracker.run_begins[cycle.run], "mode"), str
+        ):
+            is_dry = "dry" in mode.lower()
+        cycle.outcome = {True: "dry_run", False: "committed"}.get(is_dry) if isinstance(is_dry, bool) else None
+
+
+def _is_told_success(cycle: Cycle) -> bool:
+    return not cycle.is_inferred and not cycle.is_one_shot and cycle.outcome in ("committed", "dry_run")
 
 
 def _times(values: npt.NDArray[np.int64]) -> pd.Series[pd.Timestamp]:

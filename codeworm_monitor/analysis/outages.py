@@ -126,6 +126,7 @@ def _stretches(
     """Fold signs of failure, in order, and the places of signs that it works, into stretches."""
     current: _Outage | None = None
     signs, last, end = 0, "", -1
+    step, failed, waiting = steps.step, {int(one) for one in _FAILED}, int(Step.WAITING)
     for place, cause, said in [*bad, (len(steps), "", "")]:
         if current is not None and (place > end >= 0 or place == len(steps)):
             current.ended_at = MISSING if end < 0 else int(steps.time[end])
@@ -139,12 +140,10 @@ def _stretches(
         if current is None:
             current = _Outage(kind, _begun(steps, place), MISSING)
         current.causes.append(cause)
-        current.cycles_lost += steps.step[place] in _FAILED
+        current.cycles_lost += int(step[place]) in failed
         signs, last = signs + 1, said
         end = _next(mended, place)
-        if (
-            answered is not None and steps.step[place] == Step.WAITING
-        ):  # else an answer does not prove that it can generate
+        if answered is not None and step[place] == waiting:  # else an answer does not prove that it can generate
             sooner = _next(answered, place)
             end = sooner if end < 0 or 0 <= sooner < end else end
 

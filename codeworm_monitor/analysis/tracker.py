@@ -28,6 +28,7 @@ class Cycle:
         outcome: None: its end was lost, or it has none yet.
         is_inferred: Whether the outcome rests on later messages than that which tells it.
         waits: From where to where it waited for Ollama.
+        has_lost_wait: Whether it waited as well from or to a moment that was lost.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Cycle:
         "error",
         "first",
         "generating",
+        "has_lost_wait",
         "is_inferred",
         "is_one_shot",
         "last",
@@ -60,7 +62,7 @@ class Cycle:
         self.first = self.last = at
         self.target = -1
         self.outcome: str | None = None
-        self.is_inferred = False
+        self.is_inferred = self.has_lost_wait = False
         self.start_log = self.start_event = self.analyzing = self.documenting = self.generating = NOWHERE
         self.result = self.at_commit = self.error = self.push = self.stats = self.stop = NOWHERE
         self.waits: list[tuple[int, int]] = []
@@ -86,6 +88,8 @@ class Tracker:
         self.run = 1
         self.run_is_whole: dict[int, bool] = {1: False}
         """By run, whether its beginning was seen."""
+        self.run_begins: dict[int, int] = {}
+        """By run, where the daemon said that it starts."""
         self.counters: dict[int, list[tuple[int, int]]] = {1: []}
         """By run, where the daemon told its counters, and whether at its stop (1) or after a cycle (0)."""
         self._steps = steps
@@ -95,11 +99,14 @@ class Tracker:
         self._targets = steps.targets
         self._commits = steps.commits
         self._open: list[Cycle] = []
-        self._recent: deque[Cycle] = deque(maxlen=_REMEMBERED)
+        self._overdue: list[Cycle] = []  # the scheduler gave up waiting for them, and they may go on
+        self._late: deque[Cycle] = deque(maxlen=_REMEMBERED)  # broken off, as far as is known; the newest first
+        self._halves: dict[int, Cycle] = {}  # by commit, those of which the log or the event came, and not the other
         self._newest: Cycle | None = None
         self._last_number: int | None = None
         self._committed: Cycle | None = None  # and its push not known yet
-        self._waiting: tuple[Cycle, int] | None = None
+        self._succeeded: Cycle | None = None  # and its counters not heard yet
+        self._waits: dict[Cycle, int] = {}  # for Ollama, since when, the longest first
         self._is_stopped = False
         self._has_begun = False
 
@@ -124,11 +131,12 @@ class Tracker:
             Step.DAEMON_STARTING: self._daemon_starting,
             Step.DAEMON_STOPPED: self._daemon_stopped,
             Step.STATS: self._stats,
+            Step.ANNOUNCED: self._announced,
         }
+        by_step = [handlers.get(step, _ignore) for step in range(max(Step) + 1)]
         for at, step in enumerate(self._steps.step.tolist()):
-            handler = handlers.get(step)
-            if handler is not None:
-                handler(at)
+            by_step[step](at)
+            self._has_begun = True
         return self.cycles
 
     @property
@@ -143,22 +151,22 @@ class Tracker:
         if not is_one_shot:
             self._close_lost()
             self._newest = cycle
-            self._committed = None
+            self._committed = self._succeeded = None
         self._open.append(cycle)
-        self._recent.append(cycle)
         self.cycles.append(cycle)
         return cycle
 
     def _close_lost(self) -> None:
         """Give up the daemon's open cycles: it works on one at a time, so their end was lost."""
+        for cycle in self._open:
+            if not cycle.is_one_shot:
+                cycle.has_lost_wait |= self._waits.pop(cycle, None) is not None
         self._open = [cycle for cycle in self._open if cycle.is_one_shot]
-        self._waiting = None
 
     def _starting(self, at: int) -> None:
         told = self._numbers[at]
         number = None if math.isnan(told) else int(told)
         newest = self._newest
-        self._has_begun = True
         if newest is not None and newest.is_searching and newest.number == number:
             if self._is_log[at] and newest.start_log < 0 <= newest.start_event:
                 newest.start_log = newest.last = at
@@ -193,22 +201,17 @@ class Tracker:
             return cycle.is_one_shot == is_one_shot and place(cycle) < 0
 
         found = None
-        for cycle in reversed(self._open):
-            if cycle.target == target and target >= 0 and fits(cycle):
-                found = cycle
-                break
-        if found is None:  # of one that was told to stop, and went on
-            for cycle in reversed(self._recent):
-                if cycle.outcome == "interrupted" and cycle.target == target and target >= 0 and fits(cycle):
-                    found = cycle
-                    break
+        if target >= 0:
+            known = (*reversed(self._open), *self._overdue, *self._late)
+            found = next((cycle for cycle in known if cycle.target == target and fits(cycle)), None)
         if found is None:
-            for cycle in reversed(self._open):
-                if cycle.target < 0 and cycle.outcome is None and fits(cycle):
-                    found = cycle
-                    break
+            answered = [cycle for cycle in self._overdue if cycle not in self._waits]
+            unnamed = (*answered, *reversed(self._open))
+            found = next((c for c in unnamed if c.target < 0 and _is_undecided(c) and fits(c)), None)
         if found is None:
             found = self._open_cycle(at, None, is_one_shot=is_one_shot)
+        elif self._waits.pop(found, None) is not None:
+            found.has_lost_wait = True  # it goes on, so the wait is over
         if target >= 0:
             found.target = target
         found.last = at
@@ -219,54 +222,44 @@ class Tracker:
     def _ended(self, at: int) -> Cycle:
         """Return the cycle that a result is of, which has none yet."""
         target, is_one_shot = self._targets[at], self._one_shot[at]
-        found = None
-        for cycle in reversed(self._open):
-            if cycle.is_one_shot == is_one_shot and cycle.target == target and cycle.outcome is None:
-                found = cycle
-                break
-        if found is None:
-            for cycle in reversed(self._recent):
-                if (
-                    cycle.is_one_shot == is_one_shot
-                    and cycle.target == target
-                    and (cycle.outcome in (None, "interrupted") or cycle.is_inferred)
-                    and cycle.result < 0
-                ):
-                    found = cycle
-                    break
-        if found is None:
-            for cycle in reversed(self._open):
-                if cycle.is_one_shot == is_one_shot and cycle.target < 0 and cycle.outcome is None:
-                    found = cycle
-                    break
-        if found is None:
-            found = self._open_cycle(at, None, is_one_shot=is_one_shot)
-        if target >= 0:
-            found.target = target
+        known = [cycle for cycle in (*reversed(self._open), *self._overdue, *self._late) if cycle.target == target]
+        unnamed = [cycle for cycle in (*reversed(self._open), *self._overdue) if cycle.target < 0]
+        for cycle in (*known, *unnamed):
+            if cycle.is_one_shot == is_one_shot and _is_undecided(cycle):
+                if target >= 0:
+                    cycle.target = target
+                return cycle
+        found = self._open_cycle(at, None, is_one_shot=is_one_shot)
+        found.target = target
         return found
 
     def _settle(self, cycle: Cycle, at: int, outcome: str) -> None:
         cycle.outcome, cycle.result, cycle.last = outcome, at, at
-        cycle.stop, cycle.is_inferred = NOWHERE, False
+        cycle.stop = cycle.error = NOWHERE
+        cycle.is_inferred = False
+        if outcome in ("committed", "dry_run"):
+            self._succeeded = cycle
         self._let_go(cycle)
 
     def _let_go(self, cycle: Cycle) -> None:
-        if cycle in self._open:
-            self._open.remove(cycle)
-        if self._waiting is not None and self._waiting[0] is cycle:
-            self._waiting = None
+        for some in (self._open, self._overdue):
+            if cycle in some:
+                some.remove(cycle)
+        cycle.has_lost_wait |= self._waits.pop(cycle, None) is not None
 
     def _committing(self, at: int) -> None:
         commit = self._commits[at]
-        if commit >= 0:
-            for cycle in self._recent:  # the log and the event of one commit
-                is_half = cycle.outcome == "committed" and cycle.at_commit < 0 <= cycle.result
-                if is_half and self._commits[cycle.result] == commit and self._is_log[cycle.result] != self._is_log[at]:
-                    cycle.at_commit = cycle.last = at
-                    return
+        half = self._halves.pop(commit, None)
+        if half is not None and self._is_log[half.result] != self._is_log[at]:  # the log and the event of one commit
+            half.at_commit = half.last = at
+            return
         cycle = self._ended(at)
         self._settle(cycle, at, "committed")
         self._committed = cycle
+        if commit >= 0:
+            self._halves[commit] = cycle
+            if len(self._halves) > _REMEMBERED:
+                del self._halves[next(iter(self._halves))]
 
     def _failing(self, at: int, outcome: str) -> None:
         done = self._committed
@@ -291,10 +284,22 @@ class Tracker:
     def _task_error(self, at: int) -> None:
         newest = self._newest
         if newest is not None and newest in self._open:
+            waited = self._waits.pop(newest, None)
             self._settle(newest, at, "failed")
             newest.error = at
+            if self._is_timeout(at):
+                # The scheduler waits no longer, but the cycle goes on, and says itself how it ends.
+                newest.is_inferred = True
+                self._overdue.append(newest)
+                if waited is not None:
+                    self._waits[newest] = waited
         elif self._committed is not None:
             self._committed.error = self._committed.last = at
+
+    def _is_timeout(self, at: int) -> bool:
+        """Tell whether the scheduler only had enough of waiting for a cycle."""
+        trace = self._steps.texts("exception", np.array([at]))[0] or self._steps.texts("error", np.array([at]))[0]
+        return isinstance(trace, str) and "TimeoutError" in trace[-400:].rstrip().rpartition("\n")[2]
 
     def _pushing(self, at: int) -> None:
         cycle = self._committed
@@ -312,62 +317,76 @@ class Tracker:
         self._let_go(cycle)
 
     def _stats(self, at: int) -> None:
-        newest = self._newest
         self.counters[self.run].append((at, 0))
-        if newest is None or newest.stats >= 0:
-            return
-        if newest in self._open and newest.target >= 0:
+        done, newest = self._succeeded, self._newest
+        if done is None and newest is not None and newest in self._open and newest.target >= 0:
             self._infer(newest, "committed")  # counters are told after a success alone
-        if newest.outcome in ("committed", "dry_run"):
-            newest.stats = newest.last = at
-            if newest is self._committed:
+            done = newest
+        if done is not None:
+            done.stats = done.last = at
+            if done is self._committed:
                 self._committed = None
+        self._succeeded = None
 
     # Around the cycles
 
-    def _backing_off(self, at: int) -> None:
+    def _announced(self, at: int) -> None:
+        # The next one is announced when one has come to its end: whatever is open has ended unheard.
         newest = self._newest
-        self._has_begun = True
-        if newest is not None and newest.outcome is None:
-            self._infer(newest, "failed")
+        if newest is not None and newest in self._open and newest.first < at:
+            self._close_lost()
+
+    def _backing_off(self, at: int) -> None:
+        self._announced(at)
 
     def _wait(self, at: int) -> None:
-        self._has_begun = True
         newest = self._newest
-        if self._waiting is None and newest is not None and newest in self._open:
-            self._waiting = (newest, at)
+        if newest is not None and newest in self._open:
+            self._waits.setdefault(newest, at)
 
     def _recover(self, at: int) -> None:
-        if self._waiting is not None:
-            cycle, since = self._waiting
-            cycle.waits.append((since, at))
-            self._waiting = None
+        newest = self._newest
+        if self._waits:
+            cycle = next(iter(self._waits))
+            cycle.waits.append((self._waits.pop(cycle), at))
+        elif newest is not None and newest in self._open:
+            newest.has_lost_wait = True
 
     def _daemon_starting(self, at: int) -> None:
         if self._has_begun or self._is_stopped:
             self._begin_run(at, is_whole=True)
         self.run_is_whole[self.run] = True
-        self._has_begun = True
+        self.run_begins[self.run] = at
 
     def _begin_run(self, at: int, *, is_whole: bool) -> None:
         self._interrupt(max(0, at - 1))
         self.run += 1
         self.run_is_whole[self.run] = is_whole
         self.counters[self.run] = []
-        self._newest = self._last_number = None
+        self._newest = self._last_number = self._succeeded = None
+        self._overdue.clear()
+        self._waits.clear()
         self._is_stopped = False
-        self._has_begun = True
 
     def _daemon_stopped(self, at: int) -> None:
         self.counters[self.run].append((at, 1))
         self._interrupt(at)
-        self._is_stopped = self._has_begun = True
+        self._is_stopped = True
 
     def _interrupt(self, at: int) -> None:
         for cycle in self._open:
             if not cycle.is_one_shot:
                 cycle.outcome, cycle.stop = "interrupted", at
+                self._late.appendleft(cycle)
         self._close_lost()
+
+
+def _ignore(_: int) -> None:
+    """Do nothing: the step tells nothing of cycles."""
+
+
+def _is_undecided(cycle: Cycle) -> bool:
+    return cycle.result < 0 or cycle.is_inferred
 
 
 def told_counters(steps: Steps, at: int, at_stop: int) -> tuple[float, float, float, float] | None:
