@@ -10,12 +10,10 @@ from typing import Any
 
 import orjson
 
+from codeworm_monitor.records import RELAY_CHANNEL
 from codeworm_monitor.sources import Message
 
 __all__ = ["RELAY_CHANNEL", "Journal"]
-
-RELAY_CHANNEL = "codeworm:relay"
-"""Channel of the relay's own records: log lines, of component `relay`. Readers of v1, which has no such, get none."""
 
 
 class Journal:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, cast
 
 __all__ = [
     "LEVELS",
+    "RELAY_CHANNEL",
     "Kind",
     "LogLine",
     "PublisherClock",
@@ -32,6 +33,9 @@ __all__ = [
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 """Levels from the least to the most severe."""
+
+RELAY_CHANNEL = "codeworm:relay"
+"""Channel of the relay's own records: log lines, of component `relay`. Readers of v1, which has no such, get none."""
 
 _RANKS = {name: rank for rank, name in enumerate(LEVELS)} | {"warn": 2, "exception": 3, "fatal": 4}
 _QUARTER = timedelta(minutes=15)  # every UTC offset in use is a multiple of it

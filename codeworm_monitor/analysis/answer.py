@@ -13,9 +13,10 @@ from pandas.plotting import PlotAccessor
 
 from codeworm_monitor.analysis.coverage import Coverage
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "answer", "own"]
 
 _PICTURE = "picture"
+_FRAMES_ARE_COPIED_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 class Answer(pd.DataFrame):
@@ -79,6 +80,11 @@ def answer(frame: pd.DataFrame, coverage: Coverage, picture: str | None = None) 
         **({_PICTURE: picture} if picture else {}),
     }
     return made
+
+
+def own(found: Answer) -> Answer:
+    """Return an answer that is kept for others as one of the caller's own, to be changed at will."""
+    return found.copy(deep=not _FRAMES_ARE_COPIED_ON_WRITE)
 
 
 def _text(time: datetime | None) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from codeworm_monitor.analysis.answer import Answer, answer
+from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.coverage import micros
 from codeworm_monitor.analysis.steps import MISSING, Step, Steps, extra_value
 from codeworm_monitor.analysis.tracker import NOWHERE, Cycle, Tracker, told_counters
@@ -58,7 +58,7 @@ def cycles(traffic: Traffic) -> Answer:
         commit, commit_message (str) · pushed (boolean; whether its own push succeeded: a later one takes the commit
         along) · outcome (category of committed, failed, llm_error, skipped, dry_run, interrupted, running; missing where
         its end was lost) · error (str; what failed, also what failed after the commit) · wait_s (float64, seconds it
-        waited for Ollama; missing where that began or ended unheard) · model (category; the LLM) · run (int64; the daemon's run, from 1 in the stretch) ·
+        waited for Ollama; missing where that began or ended unheard, or only events tell of the cycle) · model (category; the LLM) · run (int64; the daemon's run, from 1 in the stretch) ·
         is_complete (bool; seen from its start to its end, with no gap in between) · epoch (str), first_offset,
         last_offset (int64; where its messages are in the relay's log, -1 without offsets).
 
@@ -69,7 +69,7 @@ def cycles(traffic: Traffic) -> Answer:
         pieced = _Pieced(traffic)
         traffic.found["tracked"] = pieced.cycles
         found = traffic.found["cycles"] = answer(pieced.frame(), traffic.coverage, "cycles")
-    return found.copy(deep=False)
+    return own(found)
 
 
 def tracked(traffic: Traffic) -> list[Cycle]:
@@ -249,7 +249,8 @@ class _Pieced:
             for begin, end in cycle.waits:
                 span = self.seconds(np.array([begin]), np.array([end]))[0]
                 (after if NOWHERE < found < begin else before)[index] += span
-            if cycle.has_lost_wait:
+            # Waiting is told by logs alone.
+            if cycle.has_lost_wait or max(cycle.start_log, cycle.documenting) == NOWHERE:
                 before[index] = np.nan
                 after[index] = np.nan if found == NOWHERE else after[index]
         return before, after
@@ -384,25 +385,16 @@ def _conclude(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
 
 def _tell_dry_runs(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
     """Tell commits from dry runs among the successes that only counters prove; unknown where nothing says."""
-    suspects = [c for c in cycles if c.is_inferred and c.outcome == "committed" and c.push < 0]
-    if not suspects:
-        return
-    known = {cycle.run: cycle.outcome == "dry_run" for cycle in cycles if _is_told_success(cycle)}
-    for cycle in suspects:
+    for cycle in cycles:
+        if not cycle.is_inferred or cycle.outcome != "committed" or cycle.push >= 0:
+            continue
         is_dry = None
         if cycle.documenting != NOWHERE:
             is_dry = steps.extra(cycle.documenting, "dry_run")
-        elif cycle.run in known:
-            is_dry = known[cycle.run]
-        elif cycle.run in tracker.run_begins and isinstance(
-            mode := steps.extra(tracker.run_begins[cycle.run], "mode"), str
-        ):
-            is_dry = "dry" in mode.lower()
-        cycle.outcome = {True: "dry_run", False: "committed"}.get(is_dry) if isinstance(is_dry, bool) else None
-
-
-def _is_told_success(cycle: Cycle) -> bool:
-    return not cycle.is_inferred and not cycle.is_one_shot and cycle.outcome in ("committed", "dry_run")
+        elif (begin := tracker.run_begins.get(cycle.run)) is not None:
+            mode = steps.extra(begin, "mode")
+            is_dry = "dry" in mode.lower() if isinstance(mode, str) else None
+        cycle.outcome = ("dry_run" if is_dry else "committed") if isinstance(is_dry, bool) else None
 
 
 def _times(values: npt.NDArray[np.int64]) -> pd.Series[pd.Timestamp]:

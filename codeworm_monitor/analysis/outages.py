@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from codeworm_monitor.analysis.answer import Answer, answer
+from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.blame import blame, push_cause
 from codeworm_monitor.analysis.coverage import Micros, micros
 from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, steps_of, tracked
@@ -71,7 +71,7 @@ def outages(traffic: Traffic) -> Answer:
     found = traffic.found.get("outages")
     if not isinstance(found, Answer):
         found = traffic.found["outages"] = answer(_frame(_all(traffic)), traffic.coverage, "outages")
-    return found.copy(deep=False)
+    return own(found)
 
 
 def _all(traffic: Traffic) -> list[_Outage]:

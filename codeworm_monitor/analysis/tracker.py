@@ -15,6 +15,9 @@ __all__ = ["NOWHERE", "Cycle", "Tracker", "told_counters"]
 
 NOWHERE = -1
 """Place of a step that was not seen."""
+_RESULTS = (Step.COMMITTED, Step.FAILED, Step.LLM_ERROR, Step.DRY_RUN, Step.SKIPPED)
+_ENDING = frozenset(map(int, (*_RESULTS, Step.PUSHED, Step.PUSH_FAILED, Step.STATS, Step.ANNOUNCED)))
+"""Steps of a cycle's end, which follow each other at once."""
 _REMEMBERED = 16
 """Cycles that late messages may still belong to."""
 
@@ -106,6 +109,7 @@ class Tracker:
         self._last_number: int | None = None
         self._committed: Cycle | None = None  # and its push not known yet
         self._succeeded: Cycle | None = None  # and its counters not heard yet
+        self._is_late_end = False  # the newest steps are of one that was overdue
         self._waits: dict[Cycle, int] = {}  # for Ollama, since when, the longest first
         self._is_stopped = False
         self._has_begun = False
@@ -137,6 +141,8 @@ class Tracker:
         for at, step in enumerate(self._steps.step.tolist()):
             by_step[step](at)
             self._has_begun = True
+            if step not in _ENDING:
+                self._is_late_end = False
         return self.cycles
 
     @property
@@ -205,8 +211,7 @@ class Tracker:
             known = (*reversed(self._open), *self._overdue, *self._late)
             found = next((cycle for cycle in known if cycle.target == target and fits(cycle)), None)
         if found is None:
-            answered = [cycle for cycle in self._overdue if cycle not in self._waits]
-            unnamed = (*answered, *reversed(self._open))
+            unnamed = (*self._overdue, *reversed(self._open))  # who waited longest is answered first
             found = next((c for c in unnamed if c.target < 0 and _is_undecided(c) and fits(c)), None)
         if found is None:
             found = self._open_cycle(at, None, is_one_shot=is_one_shot)
@@ -237,6 +242,7 @@ class Tracker:
         cycle.outcome, cycle.result, cycle.last = outcome, at, at
         cycle.stop = cycle.error = NOWHERE
         cycle.is_inferred = False
+        self._is_late_end = cycle in self._overdue
         if outcome in ("committed", "dry_run"):
             self._succeeded = cycle
         self._let_go(cycle)
@@ -276,10 +282,9 @@ class Tracker:
         self._settle(self._ended(at), at, "dry_run")
 
     def _skipping(self, at: int) -> None:
-        newest = self._newest
-        if newest is None or not newest.is_searching or newest not in self._open:
-            newest = self._open_cycle(at, None)
-        self._settle(newest, at, "skipped")
+        searching = (cycle for cycle in (*self._overdue, *self._open) if not cycle.is_one_shot and cycle.target < 0)
+        cycle = next(searching, None)
+        self._settle(self._open_cycle(at, None) if cycle is None else cycle, at, "skipped")
 
     def _task_error(self, at: int) -> None:
         newest = self._newest
@@ -305,7 +310,7 @@ class Tracker:
         cycle = self._committed
         if cycle is None:
             newest = self._newest
-            if newest is None or newest not in self._open or newest.target < 0:
+            if newest is None or newest not in self._open or self._overdue:
                 return
             self._infer(newest, "committed")  # only a commit is pushed: the messages that told of it were lost
             cycle = newest
@@ -319,7 +324,7 @@ class Tracker:
     def _stats(self, at: int) -> None:
         self.counters[self.run].append((at, 0))
         done, newest = self._succeeded, self._newest
-        if done is None and newest is not None and newest in self._open and newest.target >= 0:
+        if done is None and newest is not None and newest in self._open and not self._overdue:
             self._infer(newest, "committed")  # counters are told after a success alone
             done = newest
         if done is not None:
@@ -332,17 +337,19 @@ class Tracker:
 
     def _announced(self, at: int) -> None:
         # The next one is announced when one has come to its end: whatever is open has ended unheard.
-        newest = self._newest
-        if newest is not None and newest in self._open and newest.first < at:
+        if not self._is_late_end:
             self._close_lost()
+        self._committed = self._succeeded = None  # its push and its counters come before
 
     def _backing_off(self, at: int) -> None:
         self._announced(at)
 
     def _wait(self, at: int) -> None:
         newest = self._newest
-        if newest is not None and newest in self._open:
-            self._waits.setdefault(newest, at)
+        if newest is not None and newest in self._open and newest not in self._waits:
+            told = self._steps.extra(at, "consecutive_failures")
+            newest.has_lost_wait |= not self._waits and isinstance(told, int) and told > 1
+            self._waits[newest] = at
 
     def _recover(self, at: int) -> None:
         newest = self._newest

@@ -10,7 +10,7 @@ import pandas as pd
 
 from codeworm_monitor.analysis.coverage import Coverage, micros
 from codeworm_monitor.columns import GAP_LAYOUT, LAYOUTS, Layout
-from codeworm_monitor.records import Kind
+from codeworm_monitor.records import RELAY_CHANNEL, Kind
 
 __all__ = ["Traffic"]
 
@@ -69,6 +69,9 @@ class Traffic:
             for kind, frame in ((Kind.LOGS, logs), (Kind.EVENTS, events), (Kind.STATS, stats))
         }
         first, last = _span(frame["received_at"] for frame in messages.values())
+        # What the relay says of itself shows that it listened, and is no sign of the publisher's life.
+        logs_of_all = messages[Kind.LOGS]
+        messages[Kind.LOGS] = logs_of_all[logs_of_all["channel"] != RELAY_CHANNEL].reset_index(drop=True)
         return cls(
             logs=messages[Kind.LOGS],
             events=messages[Kind.EVENTS],

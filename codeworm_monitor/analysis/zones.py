@@ -22,7 +22,9 @@ def resolved(zone: str | tzinfo | None) -> tzinfo:
     if isinstance(zone, tzinfo):
         return zone
     if zone is None:
-        return tz.gettz() or UTC
+        local = tz.gettz() or UTC
+        # Of a zone that is spelt out as its rules (TZ=CET-1CEST) pandas knows nothing; the C library does.
+        return tz.tzlocal() if isinstance(local, tz.tzrange) else local
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
