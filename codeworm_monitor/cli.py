@@ -25,6 +25,7 @@ from codeworm_monitor.cli_archive import COMMANDS
 from codeworm_monitor.cli_options import archive_option, plain_errors
 from codeworm_monitor.servicemanager import notify, watchdog_interval
 from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
+from codeworm_monitor.worm_files import VARIABLES as CODEWORM_VARIABLES
 
 __all__ = ["bench", "demo", "main", "relay", "replay"]
 
@@ -66,6 +67,10 @@ _NOT_OF_A_REPLAY = frozenset(
 """Settings of what a relay hears and keeps."""
 
 
+_OTHERS_VARIABLES = {"redis_url": "REDIS_URL"} | CODEWORM_VARIABLES
+"""Environment variables of CodeWorm and its dashboard that are honoured after our own."""
+
+
 def _relay_options(command: Callable[..., None], *, but: frozenset[str] = frozenset()) -> Callable[..., None]:
     """Give a command an option for every setting of the relay, but for some."""
     for one in reversed([one for one in setting_fields() if one.name not in but]):
@@ -78,7 +83,7 @@ def _replay_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    variables = [one.variable, "REDIS_URL"] if one.name == "redis_url" else [one.variable]
+    variables = [one.variable, *([_OTHERS_VARIABLES[one.name]] if one.name in _OTHERS_VARIABLES else [])]
     common: dict[str, Any] = {"envvar": variables, "show_envvar": True, "help": one.help}
     if one.type is bool:
         return click.option(one.option, one.name, is_flag=True, default=one.default, **common)
@@ -240,7 +245,8 @@ async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  #
     from codeworm_monitor.embedded import EmbeddedServer
     from codeworm_monitor.relay import Relay
 
-    settings = replace(settings, archive=None, no_archive=True)  # what is played is no part of the user's record
+    # What is played is no part of the user's record, nor does the user's CodeWorm know of it.
+    settings = replace(settings, archive=None, no_archive=True, codeworm_db=None, codeworm_config=None)
     # On a port of its own: at 6379, another relay would take the server for CodeWorm's, and keep what is played.
     async with (
         _stoppable() as stop,

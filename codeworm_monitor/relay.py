@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import orjson
 
-from codeworm_monitor import __version__, discovery
+from codeworm_monitor import __version__, discovery, worm_files
 from codeworm_monitor.access import AccessRules
 from codeworm_monitor.admission import Admission
 from codeworm_monitor.archive.database import named_directory
@@ -461,6 +461,9 @@ class Relay:
                     "channels": self.settings.channels,
                     "snapshot": self.hub.snapshot.as_dict(),
                     "archive": None if self.archive is None else {"directory": str(self.archive.absolute())},
+                    "codeworm": await asyncio.to_thread(
+                        worm_files.told, self.settings.codeworm_db, self.settings.codeworm_config
+                    ),
                 }
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:

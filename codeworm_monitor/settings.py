@@ -99,6 +99,14 @@ class RelaySettings:
     archive_days: float = _setting(90.0, "Days that messages are kept.")
     archive_bytes: int = _setting(5 * 2**30, "Most bytes that the archive may take; the oldest messages leave first.")
 
+    # CodeWorm's own files
+    codeworm_db: str | None = _setting(
+        None, "CodeWorm's database, data/codeworm.db; it is only read. None: notebooks must be told where it is."
+    )
+    codeworm_config: str | None = _setting(
+        None, "Directory of CodeWorm's configuration, which holds repos.yaml; it is only read. None: likewise."
+    )
+
     # Bounds
     history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
     backlog: int = _setting(200_000, "Newest messages kept for readers that resume.")
@@ -154,6 +162,10 @@ class RelaySettings:
                 raise SettingError(name, f"{getattr(self, name)} is not between 0 and 86,400 seconds")
         if self.archive is not None and (self.no_archive or not self.archive):
             raise SettingError("archive", "name a directory, or give --no-archive, not both")
+        for name, what in (("codeworm_db", "a file"), ("codeworm_config", "a directory")):
+            value = getattr(self, name)
+            if value is not None and (not value or "\0" in value):
+                raise SettingError(name, f"name {what}, or leave it out")
         if not 0 < self.archive_days <= 36_525:
             raise SettingError("archive_days", f"{self.archive_days} is not between 0 and 36,525 days")
         if not 0 <= self.window <= 1:

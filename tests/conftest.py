@@ -22,7 +22,9 @@ def announcements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "announcements"
     monkeypatch.setenv("CODEWORM_MONITOR_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))  # where the archive is, unless named
-    for name in ("CODEWORM_MONITOR_URL", "CODEWORM_MONITOR_TOKEN", "CODEWORM_MONITOR_REDIS_URL", "REDIS_URL"):
+    for name in ("URL", "TOKEN", "REDIS_URL", "CODEWORM_DB", "CODEWORM_CONFIG"):
+        monkeypatch.delenv(f"CODEWORM_MONITOR_{name}", raising=False)
+    for name in ("REDIS_URL", "CODEWORM_DB_PATH", "CODEWORM_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     return folder
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import orjson
 import pytest
@@ -132,6 +132,23 @@ async def test_the_url_may_come_from_the_environment_as_the_original_had_it(vari
         assert relay.redis_url == f"redis://127.0.0.1:{silent_port}"
 
 
+@pytest.mark.parametrize("variable", ["CODEWORM_DB_PATH", "CODEWORM_MONITOR_CODEWORM_DB"])
+async def test_codeworms_files_may_be_told_by_its_own_variables(variable: str, tmp_path: Path) -> None:
+    directory = str(tmp_path / "config")
+    async with relay_process(**{variable: "/data/codeworm.db", "CODEWORM_CONFIG_DIR": directory}) as relay:
+        request = Request(f"{relay.http}/info", headers={"Authorization": f"Bearer {TOKEN}"})
+        text = await asyncio.to_thread(lambda: urlopen(request).read())
+    assert orjson.loads(text)["codeworm"] == {
+        "codeworm_db": {"path": "/data/codeworm.db", "inode": None},
+        "codeworm_config": {"path": directory, "inode": None},
+    }
+
+
+def test_of_codeworms_files_what_is_typed_goes_before_the_environment() -> None:
+    runner = CliRunner(env={"CODEWORM_DB_PATH": "/there/codeworm.db"})
+    assert "--codeworm-db: name a file" in runner.invoke(main, ["relay", "--codeworm-db", ""]).output
+
+
 async def test_channels_and_path_are_settings() -> None:
     async with relay_process("relay", "--channels", "a:logs, b", "--path", "/other") as relay:
         assert relay.url.endswith("/other")
@@ -208,7 +225,8 @@ def test_every_setting_has_an_option_and_a_variable_in_the_help() -> None:
     for one in setting_fields():
         assert one.option in text
         assert one.variable in text
-    assert "REDIS_URL" in text
+    for variable in ("REDIS_URL", "CODEWORM_DB_PATH", "CODEWORM_CONFIG_DIR"):
+        assert variable in text
     assert re.search(r"Example: python -m codeworm_monitor relay", text)
 
 

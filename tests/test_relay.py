@@ -402,6 +402,18 @@ async def test_the_past_is_told_to_those_with_a_token_and_nonsense_is_refused_wi
         assert orjson.loads((await fetch(relay, "/info"))[1])["archive"] is None
 
 
+async def test_it_tells_those_with_a_token_where_codeworms_own_files_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "codeworm.db").touch()
+    async with Relay(source=MemorySource(), port=0, token=TOKEN, codeworm_db="codeworm.db") as relay:
+        assert orjson.loads((await fetch(relay, "/info"))[1])["codeworm"] == {
+            "codeworm_db": {"path": str(tmp_path / "codeworm.db"), "inode": (tmp_path / "codeworm.db").stat().st_ino},
+            "codeworm_config": None,
+        }
+        for path in ("/livez", "/readyz"):
+            assert b"codeworm.db" not in (await fetch(relay, path, token=None))[1]
+
+
 async def test_an_archive_in_use_stops_the_start_and_nothing_is_left_behind(tmp_path):
     async with Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path)):
         other = Relay(source=MemorySource(), port=0, token=TOKEN, archive=str(tmp_path))

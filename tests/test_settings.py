@@ -28,6 +28,7 @@ def test_the_defaults_are_safe():
     [
         *(("channels", value) for value in [(), ("",), ("a", ""), ("a\nb",), "codeworm:logs", (1,), None]),
         *(("host", value) for value in ["", None, 5]),
+        *((name, value) for name in ("codeworm_db", "codeworm_config") for value in ["", "a\0b", 5, ("a",)]),
         *(("port", value) for value in [-1, 65_536, "8765", 1.5, True, None]),
         *(("path", value) for value in ["", "ws", "/w s", "/ws?x=1", "/ws#x", "/wß", "/ws\n", "https://host/ws", 5]),
         *(
@@ -111,6 +112,8 @@ def test_a_value_that_cannot_be_used_is_an_error_that_names_the_setting(name, va
         ("token", "A.b_c~d-" * 32),
         ("no_token", True),
         ("v1_origin", ("http://localhost:5173", "https://example.org")),
+        ("codeworm_db", "~/CodeWorm/data/codeworm.db"),
+        ("codeworm_config", "config"),
         ("allowed_host", ("jupyter.example.org",)),
         ("history", 0),
         ("backlog", 1),
