@@ -62,19 +62,19 @@ def newest_change(values: Floats, *, level: float = 0.05, least: float = 0.0) ->
     only proposes. A change is one if the Wilcoxon-Mann-Whitney test between the stretches says so after correction for
     the places that were searched, and if it is as large as `least`; else the weakest boundary is given up, and so on.
 
-    The correction: without any change, the largest statistic of all n places to split at behaves like that of
-    5 log2(n / SHORTEST) independent ones, and that of all stretches like 2 n (found by simulation, n from 30 to 500);
-    half of `level` goes to either. Values that go along with their neighbours tell less than independent ones: variance is
+    The correction: without any change, the largest statistic of all n places to split at behaves like that of 5 log2(n
+    / SHORTEST) independent ones, and that of all stretches like 2 n (found by simulation, n from 30 to 500); half of
+    `level` goes to either. Values that go along with their neighbours tell less than independent ones: variance is
     taken (1 + r) / (1 - r) times as large, as of an autoregressive series of first order, r being learnt from the
     differences of values one and two apart, which a shift hardly touches.
 
     What follows a rise and differs by less than half of it is part of it. A level that is followed by one nearer to the
-    level before has passed, if it lasted less long: a higher one than what is before and after together, a lower one than
-    what is before (else the return is the news).
+    level before has passed, if it lasted less long: a higher one than what is before and after together, a lower one
+    than what is before (else the return is the news).
 
     Of more than `MOST_BLOCKS` values, the newest so many are searched one by one, and then all in so many blocks of
-    neighbours, whose means of ranks are taken; a boundary is put to the exact value afterwards. The work is thus bounded
-    by the sorting of the values.
+    neighbours, whose means of ranks are taken; a boundary is put to the exact value afterwards. The work is thus
+    bounded by the sorting of the values.
 
     Args:
         values: The series, in order of time; no NaN.

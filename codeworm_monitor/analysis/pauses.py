@@ -25,9 +25,9 @@ _LARGEST = 1e100
 class Pauses:
     """Quantiles of pauses, the newest counting most, in a histogram of logarithmic bins: memory is fixed.
 
-    Most of what lies between two messages of a publisher is no pause but the time from one line of its code to the next.
-    Where a pause begins differs from one to another, so the shortest, as many as make up a hundredth of the time all
-    took together, are passed over.
+    Most of what lies between two messages of a publisher is no pause but the time from one line of its code to the
+    next. Where a pause begins differs from one to another, so the shortest, as many as make up a hundredth of the time
+    all took together, are passed over.
     """
 
     __slots__ = ("_found", "_weight", "_weights")

@@ -21,7 +21,7 @@ from codeworm_monitor.records import Kind, LogLine, StatsSnapshot, WormEvent
 __all__ = ["Silence", "SilenceModel", "silence"]
 
 PRIOR = 45 * 60.0
-"""Seconds of quiet allowed until enough was learnt: after as long without a commit the daemon itself raises its alarm."""
+"""Seconds of quiet allowed until enough is learnt: after as long without a commit the daemon itself raises an alarm."""
 ENOUGH = 50
 """Pauses from which on the limit is learnt."""
 SHARE = 0.995
@@ -55,10 +55,10 @@ class Silence:
     """Whether it is quiet for too long.
 
     Attributes:
-        quiet_for: Seconds since the newest message, or since listening began again if that was later; NaN: nothing was heard,
-            and nobody listened, so far.
-        typical: Median pause between messages, announced ones included and the steps within a burst not, in seconds; NaN:
-            none was heard.
+        quiet_for: Seconds since the newest message, or since listening began again if that was later; NaN: nothing was
+            heard, and nobody listened, so far.
+        typical: Median pause between messages, announced ones included and the steps within a burst not, in seconds;
+            NaN: there was none.
         limit: Seconds that it may be quiet for; infinite while the daemon is stopped on purpose or nobody listens.
         expected_at: When the next message was announced for, in UTC; None: for no time.
         last_message_at: When the newest message was received, in UTC; None: none was.
@@ -86,17 +86,17 @@ class Silence:
 class SilenceModel:
     """Learns how long it is usually quiet, and tells whether it is for too long; live, message by message.
 
-    What is learnt are the pauses that were not announced: from the newest message, or from the time that was announced for
-    the next one (a cycle, a retry, the end of backing off) if that is later, to the next message. The limit is three times what
-    99.5 % of them do not exceed, counted from the same moment on, and above 45 minutes what 95 % do not; until fifty are known
-    it is 45 minutes, or what was announced. So a pause that the daemon announced is not too long, up to a day, and
-    what comes after it soon is.
+    What is learnt are the pauses that were not announced: from the newest message, or from the time that was announced
+    for the next one (a cycle, a retry, the end of backing off) if that is later, to the next message. The limit is
+    three times what 99.5 % of them do not exceed, counted from the same moment on, and above 45 minutes what 95 % do
+    not; until fifty are known it is 45 minutes, or what was announced. So a pause that the daemon announced is not too
+    long, up to a day, and what comes after it soon is.
 
     Not learnt are pauses that a new start of the daemon ends (it was down), that follow `daemon_stopped`, and in which
     nobody listened for a while (`miss`), which are no silence of the daemon's either: quiet is counted anew after them.
 
-    Memory is fixed and the work per message constant. Times are those of the relay's clock; an announced time is taken as
-    the span from the message's own timestamp, so that the publisher's clock may be wrong. Content of any type is
+    Memory is fixed and the work per message constant. Times are those of the relay's clock; an announced time is taken
+    as the span from the message's own timestamp, so that the publisher's clock may be wrong. Content of any type is
     borne. Not safe for several threads.
     """
 
@@ -264,8 +264,8 @@ def silence(traffic: Traffic, *, now: Moment | None = None) -> Silence:
 
     Args:
         traffic: Messages and gaps of a stretch of time; the longer, the better the limit.
-        now: The moment to judge, of which later messages know nothing, and up to which somebody listened but for the gaps;
-            None: the end of the stretch. "15min" counts back from there.
+        now: The moment to judge, which knows nothing of later messages, and up to which somebody listened but for the
+            gaps; None: the end of the stretch. "15min" counts back from there.
 
     Raises:
         TypeError: `now` is no time.
@@ -324,7 +324,7 @@ def _announced(rows: pd.DataFrame, kind: Kind, names: list[str | None], received
 
 
 def _wait(value: object, begin: float) -> float | None:
-    """Return how long after a time, in Unix seconds, the next message is announced for; None if that is no such thing."""
+    """Return how long after a time, in Unix seconds, the next message is announced for; None: it is not."""
     if isinstance(value, str) and len(value) <= _ISO_LENGTH:
         try:
             value = datetime.fromisoformat(value)

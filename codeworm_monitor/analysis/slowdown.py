@@ -78,14 +78,14 @@ def slowdown_of(
     """Tell whether the cycles of a frame have become slower, since when, of all together and by group.
 
     Compared are relative times: a cycle's time over what is usual for its document type and group (medians, by Tukey's
-    median polish of the logarithms, after the level of the time) and, of `generate_s`, for its tokens (a power of them from 0
-    to 1, a weighted median of slopes between cycles of one type). So other documents, or longer ones, are no slowdown. `newest_change` says how
-    the change is found and tested: by ranks and in stretches of at least six cycles, so one slow cycle, or a pair, is no
-    change but counts in `n_outliers`.
+    median polish of the logarithms, after the level of the time) and, of `generate_s`, for its tokens (a power of them
+    from 0 to 1, a weighted median of slopes between cycles of one type). So other documents, or longer ones, are no
+    slowdown. `newest_change` says how the change is found and tested: by ranks and in stretches of at least six cycles,
+    so one slow cycle, or a pair, is no change but counts in `n_outliers`.
 
     Left out are cycles that did not end well (of `push_s`, whose push did not), that waited for Ollama (an outage is no
-    change), or whose measure or time is unknown: what a gap has swallowed. A gap thus makes the evidence less, and a change within one is dated to the first
-    cycle after it.
+    change), or whose measure or time is unknown: what a gap has swallowed. A gap thus makes the evidence less, and a
+    change within one is dated to the first cycle after it.
 
     Args:
         frame: Cycles, with the columns of `cycles`.
@@ -95,19 +95,19 @@ def slowdown_of(
         least: Smallest ratio that counts as a change, from 1; what is less, either way, is steady.
 
     Returns:
-        One row of all cycles together, whose group is `ALL`, then one a group with a name, most cycles first, at most 50.
-        Columns: as `by` says (str; the group) · verdict (category of slower, faster, was_slower, was_faster, steady,
-        too_few) · since, until (datetime64[us, UTC]; start of the first cycle after the change, and of the first one that is
-        as before again; of was_slower and was_faster both, of slower and faster the first, else missing) · before_s,
-        after_s (float64; medians of the measure before the change, and from since to until; seconds as they are, so they
-        show other documents too) · ratio, ratio_low, ratio_high (float64; after over before, of relative times, with
-        its 95 % interval given the moment found) · n_before, n_after (int64; cycles of either; without a change all are
-        before) · p_value (float64; of no change, corrected for the search and for the groups: half of the 5 % that any row may
-        be wrong goes to the first row, half to the others in equal parts; of steady, that of the strongest candidate;
-        missing if there were too few) · tokens_per_s_before, tokens_per_s_after (float64; medians) · n_outliers (int64;
-        single cycles far slower than their stretch). What is unknown is missing.
-        `attrs` also has `by`, `measure` and `points`: at (ISO 8601, UTC), relative (1 is usual before the change) and group of at
-        most 1,000 cycles, evenly taken, in order of time.
+        One row of all cycles together, whose group is `ALL`, then one a group with a name, most cycles first, at most
+        50. Columns: as `by` says (str; the group) · verdict (category of slower, faster, was_slower, was_faster,
+        steady, too_few) · since, until (datetime64[us, UTC]; start of the first cycle after the change, and of the
+        first one that is as before again; of was_slower and was_faster both, of slower and faster the first, else
+        missing) · before_s, after_s (float64; medians of the measure before the change, and from since to until;
+        seconds as they are, so they show other documents too) · ratio, ratio_low, ratio_high (float64; after over
+        before, of relative times, with its 95 % interval given the moment found) · n_before, n_after (int64; cycles of
+        either; without a change all are before) · p_value (float64; of no change, corrected for the search and for the
+        groups: half of the 5 % that any row may be wrong goes to the first row, half to the others in equal parts; of
+        steady, that of the strongest candidate; missing if there were too few) · tokens_per_s_before,
+        tokens_per_s_after (float64; medians) · n_outliers (int64; single cycles far slower than their stretch). What is
+        unknown is missing. `attrs` also has `by`, `measure` and `points`: at (ISO 8601, UTC), relative (1 is usual
+        before the change) and group of at most 1,000 cycles, evenly taken, in order of time.
 
     Raises:
         MissingExtraError: SciPy or ruptures is not installed.
@@ -160,8 +160,8 @@ def _relative(rows: pd.DataFrame, by: str, measure: str) -> Floats:
     if measure == "generate_s":
         logs = logs - _of_tokens(logs, rows["tokens"].to_numpy(np.float64), factors[0])
     relative, levels = logs, np.zeros_like(logs)
-    # What is usual for a kind is told apart from the level at its time, so that a kind seen mostly after a change does not
-    # take the change for its own; one after the other, as either needs the other.
+    # What is usual for a kind is told apart from the level of its time, so that a kind seen mostly after a change does
+    # not take the change for its own; by turns, as either needs the other.
     for _ in range(_PASSES):
         rest = logs - levels
         for _ in range(_POLISHES if len(factors) > 1 else 1):

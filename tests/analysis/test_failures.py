@@ -234,6 +234,19 @@ def test_what_came_before_is_the_last_three_other_names():
     assert only(script)["preceded_by"] == "c → d"
 
 
+def test_the_order_is_that_of_the_relays_log_across_its_restarts():
+    """Offsets begin again under another epoch; within one, they decide, not the order of the rows."""
+    names = ["b", "odd", "d", "a", "c"]
+    logs = pd.DataFrame({"event": names, "level": ["info", "error", "info", "info", "info"]})
+    logs["received_at"] = pd.Timestamp(START) + pd.to_timedelta([1, 4, 3, 0, 2], unit="s")
+    logs["epoch"], logs["offset"] = ["x", "y", "y", "x", "y"], [8, 3, 2, 7, 1]
+    events = pd.DataFrame({"type": ["e"], "received_at": [pd.Timestamp(START)], "epoch": ["x"], "offset": [9]})
+    for shown in (logs, logs.sort_values("received_at"), logs.sort_values("offset")):
+        assert errors(Traffic.of(logs=shown, events=events))["preceded_by"].tolist() == ["e → c → d"]
+    logs["offset"] = np.nan
+    assert errors(Traffic.of(logs=logs, events=events))["preceded_by"].tolist() == ["b → c → d"]
+
+
 def test_cycles_are_told_apart_across_restarts_and_lost_messages():
     script = Script()
     for number in (1, 2, 1, 1, 2):  # twice the daemon started anew, unheard
@@ -291,6 +304,8 @@ def test_a_program_that_writes_sentences_is_understood():
         ["odd", '{"code":<number>}', 3],
     ]
     times = pd.date_range(START, periods=2, freq="1min")
+    broken = pd.DataFrame({"timestamp": times, "level": "error", "extra": ['{"message":', '["message":1]']})
+    assert errors(Traffic.of(logs=broken))["template"].tolist() == [""]
     plain = errors(Traffic.of(logs=pd.DataFrame({"timestamp": times, "level": "error", "error": ["no 1", "no 2"]})))
     assert plain[["template", "count", "example_offset"]].to_numpy().tolist() == [["no <number>", 2, -1]]
     assert pd.isna(plain["event"].iloc[0])

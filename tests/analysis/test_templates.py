@@ -52,6 +52,7 @@ NAMES = st.lists(st.sampled_from(BITS), max_size=3).map("".join) | st.sampled_fr
         (("GPU0 is lost", "GPU12 is lost"), "GPU<number> is lost"),
         (("object 7f564e53", "object 1bff154f9097599fd3a2b1c2"), "object <hash>"),
         (("job 123e4567-e89b-12d3-a456-426614174000",), "job <uuid>"),
+        (("job-7f564e53-0x1f", "job-1bff154f-0xABC"), "job-<hash>-<address>"),
         (("at 0x7fff12ab", "at 0x0"), "at <address>"),
         (("from 127.0.0.1:8080.", "from 10.0.0.255:1."), "from <ip>:<number>."),
         (("at 2026-11-22T21:56:45.123Z", "at 2026-11-22 16:57:36,123", "at 16:57:36", "at 22/11/2026"), "at <time>"),
