@@ -20,13 +20,12 @@ import pyarrow.json as pj
 
 from codeworm_monitor.columns import LABEL, LAYOUTS, TEXT, TIME
 from codeworm_monitor.envelope import Envelope, Mark
-from codeworm_monitor.journal import RELAY_CHANNEL
 from codeworm_monitor.payloads import normalise
-from codeworm_monitor.records import Kind, PublisherClock, kind_of
+from codeworm_monitor.records import RELAY_CHANNEL, Kind, PublisherClock, kind_of
 from codeworm_monitor.rows import BUILDERS, OTHER_TIME, Row, RowReader, details
 from codeworm_monitor.written_times import WrittenTimes, read_times, settle
 
-__all__ = ["STORED", "Decoder", "stored", "stream_name"]
+__all__ = ["STORED", "Decoder", "Parsed", "parse", "stored", "stream_name"]
 
 STORED = pa.schema(
     [
@@ -95,6 +94,43 @@ class _Group(NamedTuple):
     payloads: list[dict[str, Any]]
 
 
+class Parsed(NamedTuple):
+    """Messages whose payloads were read, and whose times wait for the publisher's clock.
+
+    Attributes:
+        batch: The messages.
+        groups: What they say, by stream.
+        journal: Messages of the relay's own, by stream.
+    """
+
+    batch: pa.RecordBatch
+    groups: dict[str, _Group]
+    journal: dict[str, pa.RecordBatch]
+
+
+def parse(batch: pa.RecordBatch) -> Parsed:
+    """Read the payloads of messages, which needs nothing of those before: any thread may do it ahead.
+
+    Args:
+        batch: Messages, no gaps, with the columns of `STORED`.
+    """
+    parsed = Parsed(batch, {}, {})
+    channels = batch.column(_CHANNEL)
+    codes, names = channels.indices.to_numpy(), channels.dictionary.to_pylist()
+    streams = [stream_name(name) for name in names]
+    for stream in dict.fromkeys(streams):
+        wanted = np.array([name == stream for name in streams])[codes]
+        rows = np.flatnonzero(wanted)
+        if not len(rows):
+            continue
+        some = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+        if stream == RELAY_CHANNEL:
+            parsed.journal[stream] = some
+        else:
+            parsed.groups[stream] = _parse(kind_of(stream), rows, some)
+    return parsed
+
+
 class Decoder:
     """Makes rows of the tables from stored messages; give it those of one log in order, as the publisher's clock learns."""
 
@@ -108,24 +144,15 @@ class Decoder:
         Args:
             batch: Messages, no gaps, with the columns of `STORED`.
         """
-        result: dict[str, pa.RecordBatch] = {}
-        groups: dict[str, _Group] = {}
-        channels = batch.column(_CHANNEL)
-        codes, names = channels.indices.to_numpy(), channels.dictionary.to_pylist()
-        streams = [stream_name(name) for name in names]
-        for stream in dict.fromkeys(streams):
-            wanted = np.array([name == stream for name in streams])[codes]
-            rows = np.flatnonzero(wanted)
-            if not len(rows):
-                continue
-            some = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
-            if stream == RELAY_CHANNEL:
-                result[stream] = self._of_journal(some)
-            else:
-                groups[stream] = _parse(kind_of(stream), rows, some)
-        own, other = self._times(batch, list(groups.values()))
-        for stream, group in groups.items():
-            result[stream] = _build(batch, group, own, other)
+        return self.finish(parse(batch))
+
+    def finish(self, parsed: Parsed) -> dict[str, pa.RecordBatch]:
+        """Return the rows of what was parsed, by stream; their order stays."""
+        result = {stream: self._of_journal(some) for stream, some in parsed.journal.items()}
+        own, other = self._times(parsed.batch, list(parsed.groups.values()))
+        around = parsed.batch.drop_columns([STORED.names[_PAYLOAD]])  # its bytes need not be moved once more
+        for stream, group in parsed.groups.items():
+            result[stream] = _build(around, group, own, other)
         return result
 
     def _of_journal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -162,21 +189,18 @@ def _parse(kind: Kind, rows: Integers, batch: pa.RecordBatch) -> _Group:
     """Return the messages of one stream, apart by how they are read."""
     lines = batch.column(_PAYLOAD)
     fields, times = _FIELDS[kind].empty_table(), dict[str, WrittenTimes]()
-    if kind is Kind.STATS:  # few, and nested
-        is_odd = np.ones(len(rows), np.bool_)
-    else:
-        is_odd = _are_odd(lines)
-        plain = lines if not is_odd.any() else lines.filter(pa.array(~is_odd))
-        if len(plain):
-            found = _parse_plain(kind, plain)
-            if found is None:
-                is_odd[:] = True
-            else:
-                fields, times, misfits = found
-                if misfits.any():
-                    fields = fields.filter(pa.array(~misfits))
-                    times = {key: one.take(~misfits) for key, one in times.items()}
-                    is_odd[np.flatnonzero(~is_odd)[misfits]] = True
+    is_odd = _are_odd(lines)
+    plain = lines if not is_odd.any() else lines.filter(pa.array(~is_odd))
+    if len(plain):
+        found = _parse_plain(kind, plain)
+        if found is None:
+            is_odd[:] = True
+        else:
+            fields, times, misfits = found
+            if misfits.any():
+                fields = fields.filter(pa.array(~misfits))
+                times = {key: one.take(~misfits) for key, one in times.items()}
+                is_odd[np.flatnonzero(~is_odd)[misfits]] = True
     odd = [] if not is_odd.any() else [_decoded(line) for line in lines.filter(pa.array(is_odd)).to_pylist()]
     return _Group(
         kind,
@@ -245,6 +269,16 @@ def _parse_plain(kind: Kind, lines: pa.Array) -> tuple[pa.Table, dict[str, Writt
         table = pa.table(
             {name: table.column(name) for name in ("timestamp", "type")} | {n: inner[n] for n in _DATA_FIELDS}
         )
+    elif kind is Kind.STATS:
+        texts = lines.cast(TEXT)
+        counts = pc.struct_field(pc.extract_regex(texts, _COUNTS), "by_repo")
+        for name, values in unknown.items():
+            is_told = pc.is_valid(counts) if name == "by_repo" else pa.array(np.zeros(len(lines), np.bool_))
+            misfits |= pc.and_not(pc.is_valid(values), is_told).to_numpy(zero_copy_only=False)
+        # More than one: which of them is the message's own?
+        misfits |= pc.greater(pc.count_substring(texts, '"by_repo"'), 1).to_numpy(zero_copy_only=False)
+        misfits |= pc.is_valid(counts).to_numpy(zero_copy_only=False) & ("by_repo" not in unknown)
+        table = table.select(_FIELDS[kind].names).append_column("by_repo", counts)
     elif unknown:
         extra, misfits = _extra(unknown, lines)
         table = table.select(_FIELDS[kind].names).append_column("extra", extra)
@@ -252,13 +286,14 @@ def _parse_plain(kind: Kind, lines: pa.Array) -> tuple[pa.Table, dict[str, Writt
         misfits |= _have_nulls(lines)
     # Times that cannot be read belong into `extra`; large integers may not be the floats that are nearest to them.
     times = {}
-    for name in ("timestamp", "time"):
+    for name in ("timestamp", "time", "last_success"):
         if name in table.column_names:
             written = _column(table, name, TEXT)
             times[name] = found = read_times(written)
             misfits |= pc.is_valid(written).to_numpy(zero_copy_only=False) & found.are_missing
             misfits |= found.are_at_the_edge
-    numbers = pc.fill_null(table.column("time_ms"), 0.0).to_numpy()
+    number = "success_rate" if kind is Kind.STATS else "time_ms"
+    numbers = pc.fill_null(table.column(number), 0.0).to_numpy()
     misfits |= np.abs(numbers) >= _EXACT
     return table, times, misfits
 
@@ -370,7 +405,7 @@ def _build_plain(batch: pa.RecordBatch, group: _Group, own: WrittenTimes, other:
                 arrays.append(batch.column("received_at").cast(TIME))
             case "timestamp":
                 arrays.append(own.take(rows).as_arrow())
-            case "next_cycle_at":
+            case "next_cycle_at" | "last_success":
                 arrays.append(other.take(rows).as_arrow())
             case name:
                 values = _column(fields, name, TEXT if column.type == LABEL else column.type)
@@ -408,6 +443,10 @@ def _lines(batch: pa.RecordBatch) -> list[bytes]:
     return lines
 
 
+# As `rows` writes counts: none of what could be written in another way.
+_COUNT = r'"[^"{}\\\x00-\x1f]*":(?:0|[1-9][0-9]{0,17})'
+_COUNTS = rf'[{{,]"by_repo":(?P<by_repo>\{{{_COUNT}(?:,{_COUNT})*\}})[,}}]'
+
 _RECEIVED, _CHANNEL, _PAYLOAD = (STORED.get_field_index(name) for name in ("received_at", "channel", "payload"))
 
 
@@ -426,6 +465,12 @@ _FIELDS: dict[Kind, pa.Schema] = {
         [(one.name, _plain_type(one.type)) for one in LAYOUTS[Kind.LOGS].columns if one.name not in _AROUND]
     ),
     Kind.EVENTS: pa.schema([("timestamp", TEXT), ("type", TEXT), ("data", pa.struct(list(_DATA_FIELDS.items())))]),
-    Kind.STATS: pa.schema([]),
+    Kind.STATS: pa.schema(
+        [
+            (one.name, TEXT if one.type == TIME else _plain_type(one.type))
+            for one in LAYOUTS[Kind.STATS].columns
+            if one.name not in _AROUND | {"by_repo"}
+        ]
+    ),
 }
 """By kind, what is read of a plain payload."""

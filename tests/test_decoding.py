@@ -101,16 +101,20 @@ values = st.recursive(
 )
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 naive = st.integers(-7_200, 7_200).map(lambda s: f"2026-11-22T{16 + (s + 7200) // 3600 % 4:02}:{s % 60:02}:26.000001")
-fitting: dict[str, st.SearchStrategy[Any]] = {
-    column.name: {"int64": st.integers(0, 99), "double": st.integers(0, 9) | st.floats(0, 1e4)}.get(
-        str(column.type), words
-    )
-    for layout in LAYOUTS.values()
-    for column in layout.columns
-} | {
-    name: naive | st.sampled_from(["2026-11-22T21:56:46Z", "2026-11-22T21:56:47.000100Z"])
-    for name in ("timestamp", "time", "last_success")
-}
+fitting: dict[str, st.SearchStrategy[Any]] = (
+    {
+        column.name: {"int64": st.integers(0, 99), "double": st.integers(0, 9) | st.floats(0, 1e4)}.get(
+            str(column.type), words
+        )
+        for layout in LAYOUTS.values()
+        for column in layout.columns
+    }
+    | {
+        name: naive | st.sampled_from(["2026-11-22T21:56:46Z", "2026-11-22T21:56:47.000100Z"])
+        for name in ("timestamp", "time", "last_success")
+    }
+    | {"by_repo": st.dictionaries(words, st.integers(0, 99), max_size=3) | words}
+)
 # Mostly what fits, as otherwise hardly a batch would be read by the quick parser.
 plain_objects = st.fixed_dictionaries(
     {}, optional=fitting | {"x": words, "n": st.integers(-99, 99), "is": st.booleans()}
@@ -175,6 +179,33 @@ def test_hostile_payloads_are_decoded_as_one_by_one(payload: bytes, channel: str
     ordinary = b'{"event":"x","level":"info","n":1,"timestamp":"2026-11-22T21:56:46.000001Z","data":{"target":"f","time":"2026-11-22T16:56:46"}}'
     assert_same([batch_of([(channel, payload, None)])])
     assert_same([batch_of([(channel, one, None) for one in (ordinary, payload, ordinary)])])
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        b'{"a":1,"b":2}',
+        b"{}",
+        b"null",
+        b'{"a":1,"a":2}',
+        b'{"a": 1}',
+        b'{"a":1.5}',
+        b'{"\xc3\xa9":10,"":0}',
+        b"5",
+        b'{"a":{"by_repo":{"x":1}}}',
+        b'{"by_repo":{"x":1}}',
+        b'{"a":-1}',
+        b'{"a":123456789012345678901}',
+        b'"by_repo"',
+        b'{"a":1},"x":{"by_repo":{"b":2}}',
+        b'{"a":1},"by_repo":{"b":2}',
+    ],
+)
+def test_counts_by_repository_are_decoded_as_one_by_one(counts: bytes) -> None:
+    around = b'{"timestamp":"2026-11-22T16:58:50.8","total_cycles":3,"success_rate":33.3,"last_success":null,"by_repo":%b,"n":1}'
+    payload, ordinary = around % counts, around.replace(b',"n":1', b"") % b'{"a":1}'
+    for sent in ([payload], [ordinary, payload, ordinary], [around.replace(b',"n":1', b"") % counts]):
+        assert_same([batch_of([("codeworm:stats", one, None) for one in sent])])
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ class Cycle:
         "first",
         "generating",
         "has_lost_wait",
+        "index",
         "is_inferred",
         "is_one_shot",
         "last",
@@ -62,6 +63,7 @@ class Cycle:
         self.run = run
         self.number = number
         self.is_one_shot = is_one_shot
+        self.index = 0  # among the cycles
         self.first = self.last = at
         self.target = -1
         self.outcome: str | None = None
@@ -154,6 +156,9 @@ class Tracker:
 
     def _open_cycle(self, at: int, number: int | None, *, is_one_shot: bool = False) -> Cycle:
         cycle = Cycle(self.run, number, at, is_one_shot=is_one_shot)
+        while self._late and len(self.cycles) - self._late[-1].index > _REMEMBERED:
+            self._late.pop()
+        cycle.index = len(self.cycles)
         if not is_one_shot:
             self._close_lost()
             self._newest = cycle
@@ -207,7 +212,10 @@ class Tracker:
             return cycle.is_one_shot == is_one_shot and place(cycle) < 0
 
         found = None
-        if target >= 0:
+        if len(self._open) == 1 and not self._overdue and not self._late:  # the usual case, made quick
+            only = self._open[0]
+            found = only if only.target in (-1, target) and fits(only) else None
+        if found is None and target >= 0:
             known = (*reversed(self._open), *self._overdue, *self._late)
             found = next((cycle for cycle in known if cycle.target == target and fits(cycle)), None)
         if found is None:
