@@ -1,7 +1,7 @@
 """Relay CodeWorm's Redis channels over WebSocket, and watch and analyse them in a notebook.
 
 Two halves: the relay (`Relay`, `start_relay_in_thread`, or `python -m codeworm_monitor`) and the notebook side
-(`connect`, `open_archive`, `open_recording`). Names load when first used, so that importing the package costs next to nothing and
+(`connect`, `open_archive`, `open_recording`, `open_frames`). Names load when first used, so that importing the package costs next to nothing and
 neither half imports what only the other needs.
 """
 
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from codeworm_monitor.analysis.questions import open_frames
     from codeworm_monitor.errors import MonitorError
     from codeworm_monitor.monitor import Monitor, connect, open_recording
     from codeworm_monitor.opened import Archive, open_archive
@@ -33,6 +34,7 @@ __all__ = [
     "__version__",
     "connect",
     "open_archive",
+    "open_frames",
     "open_recording",
     "start_relay_in_thread",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "RelaySettings": "settings",
     "connect": "monitor",
     "open_archive": "opened",
+    "open_frames": "analysis.questions",
     "open_recording": "monitor",
     "start_relay_in_thread": "relay_thread",
 }

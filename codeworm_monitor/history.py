@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import Any
@@ -13,16 +14,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from codeworm_monitor.analysis.answer import Answer
+from codeworm_monitor.analysis.documents import documents
+from codeworm_monitor.analysis.questions import Questions
+from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.columns import LAYOUTS, Layout
 from codeworm_monitor.conditions import Conditions, Moment, moment
-from codeworm_monitor.decoding import Decoder, stream_name
+from codeworm_monitor.decoding import Decoder, Parsed, parse, stream_name
 from codeworm_monitor.envelope import Gap
 from codeworm_monitor.moments import micros_of, time_of
 from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import Kind, LogLine, kind_of
 from codeworm_monitor.stretches import Selection, Stretch, read_stretches
 from codeworm_monitor.tables import Table, gap_table, message_table
+from codeworm_monitor.worm_files import WormFiles
 
 __all__ = ["Choice", "History", "Wish", "archived_history", "collect", "decode", "table_rows"]
 
@@ -31,11 +37,13 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 Choice = str | Iterable[str] | None
 """One value, several, or all."""
+Heard = tuple[datetime | None, datetime | None]
+"""From when to when messages were taken in, whether any came or not; None: from the first, to the last that is here."""
 Piece = tuple[dict[str, pa.Table], list[tuple[str, Gap]]]
 """Rows by stream, and gaps, each with its epoch."""
 
 
-class History:
+class History(Questions):
     """What was received in a span of time: made by `Monitor.history` and `Archive.history`, and then fixed.
 
     Its tables have the columns, dtypes and methods of the live ones (`.df`, `.tail`, `.where`, `.arrow()`), in the order
@@ -57,8 +65,15 @@ class History:
         until: datetime,
         asked: str | None,
         is_cut: bool,
+        is_chosen: bool = False,
+        heard: Heard = (None, None),
+        files: WormFiles | None = None,
     ) -> None:
         self.since, self.until, self.is_cut = since, until, is_cut
+        self._is_chosen = is_chosen
+        self._heard = heard
+        self._files = WormFiles() if files is None else files
+        self._traffic: Traffic | None = None
         self._tables = tables
         self._gaps = gaps
         self._asked = asked
@@ -104,6 +119,37 @@ class History:
         stream = stream_name(name)
         found = self._tables.get(stream)
         return message_table(kind_of(name), capacity=1) if found is None else found
+
+    def traffic(self, since: Moment | None = None, until: Moment | None = None) -> Traffic:
+        """Return what is here, or the part of it that was received in a span of time; see `Questions.traffic`."""
+        if self._is_chosen:
+            raise ValueError(
+                "this history was chosen by channel, level or text, so that cycles cannot be told from it: "
+                "ask one that has only since and until"
+            )
+        if self._traffic is None:
+            begun, ended = self._heard
+            made = Traffic.of(logs=self.logs.df, events=self.events.df, stats=self.stats.df, gaps=self.gaps)
+            newest = made.until if ended is None else ended
+            end = min(self.until, self.since if newest is None else newest)
+            begin = min(self.since, end)
+            heard_from = made.since if begun is None else begun
+            self._traffic = replace(made, since=begin, until=end, heard_from=end if heard_from is None else heard_from)
+        now = self.until.timestamp() if self.until < _END else (self._traffic.until or self.since).timestamp()
+        return self._traffic.between(
+            None if since is None else moment(since, now), None if until is None else moment(until, now)
+        )
+
+    @property
+    def documents(self) -> Answer:
+        """CodeWorm's own list of the documents of this span, with their cycles; see `analysis.documents.documents`."""
+        traffic = self.traffic()
+        return documents(traffic, self.worm_files.database(), since=traffic.since, until=traffic.until)
+
+    @property
+    def worm_files(self) -> WormFiles:
+        """Where CodeWorm's own files are."""
+        return self._files
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))
@@ -197,6 +243,8 @@ def archived_history(
     progress: bool | None = None,
     now: Callable[[], float] | None = None,
     fresh: Callable[[dict[str, tuple[int, int]], Decoder], Iterable[Piece]] = lambda newest, decoder: (),
+    until: datetime | None = None,
+    files: WormFiles | None = None,
 ) -> History:
     """Read a span of the past from an archive.
 
@@ -206,6 +254,8 @@ def archived_history(
         progress: See `progress.Progress`.
         now: See `tables.Table`.
         fresh: Given the newest archived row by epoch (see `stretches.Stretch`), returns what is not in the archive yet.
+        until: Up to when messages were taken in; None: to the newest that is archived.
+        files: Where CodeWorm's own files are.
 
     Raises:
         ArchiveDamagedError: A file is missing or damaged; says which.
@@ -213,35 +263,48 @@ def archived_history(
     """
     newest: dict[str, tuple[int, int]] = {}
     decoder = Decoder()
+    span = reader.span()
 
     def stretches() -> Iterator[Piece]:
-        span = reader.span()
         with Progress("reading the archive", is_shown=progress) as shown:
-            for stretch in _ahead(read_stretches(reader, wish.since, wish.until, wish.selection)):
+            for stretch, parsed in _ahead(read_stretches(reader, wish.since, wish.until, wish.selection)):
                 newest.update(stretch.newest)
-                yield decode(decoder, stretch), stretch.gaps
+                yield _as_tables(decoder.finish(parsed)), stretch.gaps
                 if span is not None:
                     begin, end = max(wish.since, span[0]), min(wish.until, span[1] + 1)
                     shown.tell((stretch.until - begin) / max(1, end - begin))
         yield from fresh(newest, decoder)
 
-    return collect(wish, stretches(), now=now)
+    heard: Heard = (None, until)
+    if span is not None:
+        heard = (time_of(span[0]), time_of(span[1]) if until is None else until)
+    return collect(wish, stretches(), now=now, heard=heard, files=files)
 
 
-def _ahead(stretches: Iterator[Stretch]) -> Iterator[Stretch]:
-    """Yield stretches, the next being read in a thread while the last is decoded: SQLite and Parquet need no lock of ours."""
-    with ThreadPoolExecutor(1, "codeworm_monitor:history") as thread:
-        following = thread.submit(next, stretches, None)
-        while (stretch := following.result()) is not None:
-            following = thread.submit(next, stretches, None)
-            yield stretch
+def _ahead(stretches: Iterator[Stretch]) -> Iterator[tuple[Stretch, Parsed]]:
+    """Yield stretches; while one is made into rows, the next is parsed in a thread, and its next read in another.
+
+    SQLite, Parquet and Arrow's parser need no lock of ours.
+    """
+    with ThreadPoolExecutor(1, "history:parser") as parser, ThreadPoolExecutor(1, "history:reader") as reader:
+
+        def following() -> Future[tuple[Stretch, Parsed] | None]:
+            read = reader.submit(next, stretches, None)
+            return parser.submit(lambda: None if (one := read.result()) is None else (one, parse(one.messages)))
+
+        pending = deque((following(), following()))
+        while (found := pending.popleft().result()) is not None:
+            pending.append(following())
+            yield found
 
 
 def decode(decoder: Decoder, stretch: Stretch) -> dict[str, pa.Table]:
     """Return the rows of a stretch by stream."""
-    if not stretch.messages.num_rows:
-        return {}
-    return {name: pa.Table.from_batches([batch]) for name, batch in decoder.read(stretch.messages).items()}
+    return _as_tables(decoder.read(stretch.messages))
+
+
+def _as_tables(rows: dict[str, pa.RecordBatch]) -> dict[str, pa.Table]:
+    return {name: pa.Table.from_batches([batch]) for name, batch in rows.items()}
 
 
 def collect(
@@ -249,6 +312,8 @@ def collect(
     pieces: Iterable[Piece],
     *,
     now: Callable[[], float] | None = None,
+    heard: Heard = (None, None),
+    files: WormFiles | None = None,
 ) -> History:
     """Return the history that pieces make, which come in the order of time: rows by stream, and gaps.
 
@@ -293,6 +358,9 @@ def collect(
         until=time_of(wish.until if end is None else end),
         asked=asked.pop() if len(asked) == 1 else None,
         is_cut=is_cut,
+        is_chosen=bool(wish.conditions or wish.selection.names),
+        heard=heard,
+        files=files,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Any, Self
 
 import pandas as pd
 
+from codeworm_monitor.analysis.questions import Questions
+from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.archive.database import default_directory
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.conditions import Moment
@@ -22,11 +23,12 @@ from codeworm_monitor.errors import ArchiveError
 from codeworm_monitor.history import Choice, History, Wish, archived_history
 from codeworm_monitor.moments import time_of
 from codeworm_monitor.queries import ArchiveQueries
+from codeworm_monitor.worm_files import PathText, WormFiles
 
 __all__ = ["Archive", "open_archive"]
 
 
-class Archive:
+class Archive(Questions):
     """What an archive holds: made by `open_archive`. Any thread may use it, also while a relay writes to it.
 
     Nothing is ever written, and nothing is held open between two calls but what `sql` keeps in memory.
@@ -35,8 +37,10 @@ class Archive:
         directory: Where it is.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, files: WormFiles | None = None) -> None:
         self.directory = directory
+        self._files = WormFiles() if files is None else files
+        self._read: tuple[object, Traffic] | None = None
         self._lock = threading.Lock()
         self._queries: ArchiveQueries | None = None
         self._is_closed = False
@@ -100,14 +104,34 @@ class Archive:
             newest = None if span is None else span[1] / 1_000_000
             conditions = {"level": level, "component": component, "repo": repo, "text": text}
             wish = Wish.of(since, until, channel, limit, time.time(), newest, **conditions)
-            return archived_history(reader, wish, progress=progress, now=time.time)
+            return archived_history(reader, wish, progress=progress, now=time.time, files=self._files)
+
+    def traffic(self, since: Moment | None = None, until: Moment | None = None) -> Traffic:
+        """Return what the archive holds, all of it or of a span of time; see `Questions.traffic`.
+
+        The newest that was read stays in memory until something else is asked for, or comes.
+        """
+        with closing(self._reader()) as reader:
+            span = reader.span()
+            bounds = tuple((epoch, reader.bounds(epoch)) for epoch in reader.epochs())
+        state = (since, until, span, bounds)
+        read = self._read
+        if read is None or read[0] != state:
+            begin = since if since is not None or span is None else time_of(span[0])
+            read = self._read = (state, self.history(begin, until).traffic())
+        return read[1]
+
+    @property
+    def worm_files(self) -> WormFiles:
+        """Where CodeWorm's own files are."""
+        return self._files
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Return what a query finds; needs DuckDB (`pip install 'codeworm-monitor[analysis]'`).
 
         The views `logs`, `events` and `stats` have the columns of the frames, but for `extra`; instead `payload` has the
         whole message as JSON text. `gaps` is as in the frames. `documents` has a row a document, `cycles` a row a
-        documentation cycle with its outcome, `messages` what every channel carried.
+        documentation cycle in a plainer form than the property `cycles`, `messages` what every channel carried.
 
         Args:
             query: One SELECT in DuckDB's SQL; times are in UTC.
@@ -134,6 +158,7 @@ class Archive:
         with self._lock:
             self._is_closed = True
             queries, self._queries = self._queries, None
+            self._read = None
         if queries is not None:
             queries.close()
 
@@ -164,11 +189,15 @@ class Archive:
         return ArchiveReader(self.directory, check_same_thread=False)
 
 
-def open_archive(path: str | os.PathLike[str] | None = None) -> Archive:
+def open_archive(
+    path: PathText = None, *, codeworm_db: PathText = None, codeworm_config: PathText = None
+) -> Archive:
     """Open an archive to read it, without a relay, or beside the one that writes to it.
 
     Args:
         path: Its directory; None: that of this user's relay.
+        codeworm_db: CodeWorm's own database, for `documents` and `repos`; None: see `worm_files.WormFiles`.
+        codeworm_config: The directory of its configuration, which holds repos.yaml; None: likewise.
 
     Raises:
         ArchiveError: There is none, or it cannot be read.
@@ -177,4 +206,5 @@ def open_archive(path: str | os.PathLike[str] | None = None) -> Archive:
         >>> with open_archive() as archive:
         ...     archive.sql("SELECT outcome, count(*) FROM cycles GROUP BY outcome")
     """
-    return Archive(default_directory() if path is None else Path(path).expanduser().absolute())
+    directory = default_directory() if path is None else Path(path).expanduser().absolute()
+    return Archive(directory, WormFiles(codeworm_db, codeworm_config, beside=directory))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.client import Address
 from codeworm_monitor.columns import TEXT
@@ -23,11 +25,15 @@ from codeworm_monitor.history import Choice, History, Piece, Wish, archived_hist
 from codeworm_monitor.inquiry import ask, pages
 from codeworm_monitor.queries import ArchiveQueries
 from codeworm_monitor.streams import Stream
+from codeworm_monitor.worm_files import PathText, WormFiles
 
 if TYPE_CHECKING:
     from codeworm_monitor.intake import Intake
 
 __all__ = ["Past"]
+
+FRESH = timedelta(seconds=2)
+"""As long an answer of a live monitor is still of now, if nothing came."""
 
 
 class Past:
@@ -51,6 +57,9 @@ class Past:
         self._lock = threading.Lock()
         self._found: tuple[str, Path | None] | None = None  # an epoch, and the directory that holds it
         self._queries: ArchiveQueries | None = None
+        self._live_traffic: tuple[tuple[int, ...], Traffic] | None = None
+        self.files = WormFiles()
+        """Where CodeWorm's own files are."""
 
     def history(
         self,
@@ -65,13 +74,16 @@ class Past:
         """Return a span of the past; see `Monitor.history`."""
         intake = self._intake
         if self._relay is None:
-            newest = self._newest_row()
+            newest = self._row_times(max)
             wish = Wish.of(since, until, channel, limit, newest, newest, **conditions)
-            return collect(wish, [(self._live(wish, None), [])], now=None)
+            heard = (_time(self._row_times(min)), None)
+            return collect(wish, [(self._live(wish, None), [])], now=None, heard=heard, files=self.files)
         wish = Wish.of(since, until, channel, limit, intake.relay_time(), **conditions)
         directory = self._directory()
         if directory is None:
-            return collect(wish, pages(self._address(), wish, progress=progress), now=intake.relay_time)
+            heard = (None, _time(intake.relay_time()))
+            asked = pages(self._address(), wish, progress=progress)
+            return collect(wish, asked, now=intake.relay_time, heard=heard, files=self.files)
 
         def fresh(newest: dict[str, tuple[int, int]], decoder: Decoder) -> Iterable[Piece]:
             """Yield what the relay has not written down yet; if it is gone, what of it came here."""
@@ -86,7 +98,41 @@ class Past:
                 yield self._live(wish, after[0]), []
 
         with closing(ArchiveReader(directory, check_same_thread=False)) as reader:
-            return archived_history(reader, wish, progress=progress, now=intake.relay_time, fresh=fresh)
+            return archived_history(
+                reader,
+                wish,
+                progress=progress,
+                now=intake.relay_time,
+                fresh=fresh,
+                until=_time(intake.relay_time()),
+                files=self.files,
+            )
+
+    def find_files(self, codeworm_db: PathText, codeworm_config: PathText, *, beside: PathText = None) -> None:
+        """Look for CodeWorm's own files where these say, or the relay, or what lies beside a recording."""
+        relay = None if self._relay is None else lambda: ask(self._address(), "/info")
+        self.files = WormFiles(codeworm_db, codeworm_config, relay=relay, beside=beside)
+
+    def traffic(self, until: datetime | None = None) -> Traffic:
+        """Return what the live tables hold, as frames, with the gaps.
+
+        Args:
+            until: Up to when messages were taken in; None: up to the newest.
+        """
+        intake = self._intake
+        version = (intake.gaps.version, *(stream.version for stream in intake.by_kind.values()))
+        if self._live_traffic is not None:
+            known, traffic = self._live_traffic
+            if known == version and (until is None or traffic.until is None or until - traffic.until < FRESH):
+                return traffic
+        frames = {str(kind): stream.df for kind, stream in intake.by_kind.items()}
+        # Where a full table let its oldest rows go, the others tell nothing whole of that time either.
+        left = [frames[str(kind)].received_at.min() for kind, stream in intake.by_kind.items() if stream.dropped]
+        traffic = Traffic.of(**frames, gaps=intake.gaps.df, until=until)
+        if left:
+            traffic = traffic.between(max(left).to_pydatetime(), None)
+        self._live_traffic = (version, traffic)
+        return traffic
 
     def sql(self, query: str, parameters: Any) -> pd.DataFrame:
         """Return what a query finds; see `Monitor.sql`."""
@@ -130,13 +176,11 @@ class Past:
         named = [(str(kind), stream) for kind, stream in self._intake.by_kind.items()]
         return named + list(self._intake.others.items())
 
-    def _newest_row(self) -> float:
-        times = [
-            newest.timestamp()
-            for _, stream in self._streams()
-            if (newest := stream.tail(1).received_at.max()) is not pd.NaT
-        ]
-        return max(times, default=0.0)
+    def _row_times(self, which: Callable[..., float]) -> float:
+        """Return the least or greatest time of receipt in the live tables, Unix seconds; 0 without rows."""
+        found = [pc.min_max(stream.arrow().column("received_at").cast(pa.int64())) for _, stream in self._streams()]
+        times = [value for one in found for value in one.as_py().values() if value is not None]
+        return which(times) / 1e6 if times else 0.0
 
     def _address(self) -> Address:
         address = None if self._relay is None else self._relay()
@@ -160,6 +204,10 @@ class Past:
         if epoch is not None:
             self._found = (epoch, directory)
         return directory
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _holds(directory: Path, epoch: str) -> bool:

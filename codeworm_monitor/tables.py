@@ -143,6 +143,11 @@ class Table:
         return {column.name: f"{column.dtype}: {column.help}" for column in self._layout.columns}
 
     @property
+    def version(self) -> int:
+        """How many rows were ever appended: it changes with the contents."""
+        return self._appended
+
+    @property
     def dropped(self) -> int:
         """How many rows left because the table was full."""
         with self._lock:

@@ -82,6 +82,11 @@ class Target:
                 # Counted back from now even where `now` is only a stand-in, as in the first check: years before 1 fail.
                 return Subscribe(time=moment(time, now or 1e9).timestamp(), filter=self.filter)
 
+    @property
+    def is_choosy(self) -> bool:
+        """Whether some messages are not wanted."""
+        return self.filter != Filter()
+
     def addresses(self, last: str | None) -> list[Address]:
         """Return where the relay may be, the best first; reads files.
 

@@ -40,6 +40,7 @@ def test_the_public_surface_is_this_and_no_more():
         "__version__",
         "connect",
         "open_archive",
+        "open_frames",
         "open_recording",
         "start_relay_in_thread",
     ]

@@ -58,10 +58,11 @@ class _Plot(PlotAccessor):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         frame = self._parent  # type: ignore[attr-defined]
         name = frame.attrs.get(_PICTURE)
-        if name is None or args or kwargs.keys() & {"kind", "x", "y"}:
+        has_frames = all(isinstance(one, pd.DataFrame) for one in args)  # that the picture is to show as well
+        if name is None or not has_frames or kwargs.keys() & {"kind", "x", "y"}:
             return super().__call__(*args, **kwargs)
         # By name: pictures are made of answers and stand above them; and matplotlib is for those who draw.
-        return getattr(import_module("codeworm_monitor.plots"), name)(frame, **kwargs)
+        return getattr(import_module("codeworm_monitor.plots"), name)(frame, *args, **kwargs)
 
 
 def answer(frame: pd.DataFrame, coverage: Coverage, picture: str | None = None) -> Answer:
