@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ import pandas as pd
 
 from codeworm_monitor import registry
 from codeworm_monitor.activity import Snapshot
+from codeworm_monitor.analysis.questions import Questions
+from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.arrivals import Arrival, Dispatcher
 from codeworm_monitor.card import status_card, status_line
 from codeworm_monitor.client import Address, Ended, Happening, Lost, RelayClient
@@ -34,6 +36,10 @@ from codeworm_monitor.settings import ENVIRONMENT_PREFIX
 from codeworm_monitor.status import State, Status
 from codeworm_monitor.streams import Stream
 from codeworm_monitor.target import HOW_TO_START, Since, Target, failure_to_connect
+from codeworm_monitor.watching.spans import Span
+from codeworm_monitor.watching.watch import Watch
+from codeworm_monitor.watching.watches import Watches
+from codeworm_monitor.worm_files import PathText, WormFiles
 
 __all__ = ["Monitor", "connect", "open_recording"]
 
@@ -43,7 +49,7 @@ CLOSE_WITHIN = 2.0
 BACKLOG = 50_000
 
 
-class Monitor:
+class Monitor(Questions):
     """What a relay, or a recording, says: tables, the current state, and ways to wait. Made by `connect`.
 
     Promises:
@@ -68,7 +74,14 @@ class Monitor:
         self._dispatcher = Dispatcher(f"codeworm_monitor:{name}:callbacks")
         replay = None if path is None else self._replay
         self._intake = Intake(self._dispatcher, capacity=capacity, is_live=path is None, replay=replay)
-        self._past = Past(self._intake, self._relay if path is None else None, self._epoch)
+        self._past = Past(self._intake, self._relay if path is None else None, self._epoch, self._heard_until)
+        self._watches = Watches(
+            name,
+            self._intake,
+            status=lambda: self.status,
+            heard=self._heard,
+            is_choosy=target is not None and target.is_choosy,
+        )
 
         # Written by the thread that receives, each in one step; read by any.
         self._state, self._since = State.CONNECTING, datetime.now(UTC)
@@ -211,7 +224,7 @@ class Monitor:
 
         The views `logs`, `events` and `stats` have the columns of the frames, but for `extra`; instead `payload` has the
         whole message as JSON text. `gaps` is as in the frames. `documents` has a row a document, `cycles` a row a
-        documentation cycle with its outcome, `messages` what every archived channel carried.
+        documentation cycle in a plainer form than the property `cycles`, `messages` what every archived channel carried.
 
         Args:
             query: One SELECT in DuckDB's SQL; times are in UTC.
@@ -225,6 +238,92 @@ class Monitor:
             >>> mon.sql("SELECT outcome, count(*) AS cycles FROM cycles GROUP BY outcome")
         """
         return self._past.sql(query, parameters)
+
+    def traffic(self, since: Moment | None = None, until: Moment | None = None) -> Traffic:
+        """Return the live tables and gaps as frames, or, with times, what `history` finds; see `Questions.traffic`."""
+        if since is not None or until is not None:
+            return self.history(self._past.traffic().since if since is None else since, until).traffic()
+        if self.target is not None and self.target.is_choosy:
+            raise ValueError(
+                "this monitor receives only what passes its conditions, so that cycles cannot be told from it: ask "
+                "mon.history(since=…), or connect without conditions under another name"
+            )
+        return self._past.traffic()
+
+    def _heard_until(self) -> datetime | None:
+        """Return up to when messages were taken in, by the relay's clock; None: of a recording, to its end."""
+        if self.target is None:
+            return None
+        intake = self._intake
+        if self._state is State.CONNECTED:
+            return datetime.fromtimestamp(intake.relay_time(), UTC)
+        is_lost = self._greeting is None and intake.lost_at is not None
+        if is_lost and intake.lost_at is not None:
+            return datetime.fromtimestamp(intake.lost_at, UTC)
+        return self._since + timedelta(seconds=intake.clock_ahead)
+
+    @property
+    def worm_files(self) -> WormFiles:
+        """Where CodeWorm's own files are."""
+        return self._past.files
+
+    def watch(
+        self,
+        rule: object,
+        action: object = None,
+        /,
+        *,
+        name: str | None = None,
+        # How calmly it is told
+        clear_after: Span | None = None,
+        cooldown: Span | None = None,
+        remind: Span | None = None,
+        blind_after: Span = 60.0,
+        # Of a recording
+        act: bool = False,
+    ) -> Watch:
+        """Watch for a condition, and do something when it holds, and when it is over.
+
+        What the tables hold already counts, but for conditions on single records. Run again, with the same rule and action
+        or the same name, it takes the place of the running watch, so a cell may be run any number of times.
+
+        Over a recording the rule is tried on the past: it sees the messages at their recorded times and returns when
+        they are over, with `history` filled; nothing is done but with `act`.
+
+        Args:
+            rule: A text: "silence", "silence > 30min", "failures >= 3", "error_rate > 50%" (of the newest 20 cycles),
+                "slow > 2x" (than usual), "slow > 90s", "level >= error"; a rule of `watching`, which says more; or a function
+                of a record that tells whether it counts.
+            action: A function, called with each `Notice` in a thread of its own; a list of texts, a program and its
+                arguments (`watching.Command`); a URL (`watching.Webhook`); or a list of several. None: `watching.Notify()`,
+                a notice under this cell, outside a notebook on standard error.
+            name: Of the watch.
+            clear_after: In place of the rule's own, as the next two: seconds, or a text such as "5min", that it must be
+                well over before that is told.
+            cooldown: Between two times that it fires, at least.
+            remind: Tell again after so long while it holds.
+            blind_after: How long the relay, or that its publisher, must not be heard before that is told.
+            act: Of a recording: call the actions all the same.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: One cannot be read, or the rule needs messages that this monitor does not receive.
+            ConnectError: The monitor was closed.
+
+        Example:
+            >>> mon.watch("failures >= 3")
+            >>> mon.watch("silence", ["notify-send", "CodeWorm is silent"], remind="1h")
+        """
+        return self._watches.add(
+            rule,
+            action,
+            name=name,
+            blind_after=blind_after,
+            act=act,
+            clear_after=clear_after,
+            cooldown=cooldown,
+            remind=remind,
+        )
 
     @property
     def is_closed(self) -> bool:
@@ -249,6 +348,7 @@ class Monitor:
                     with suppress(RuntimeError):  # the loop has just ended by itself
                         self._loop.call_soon_threadsafe(self._task.cancel)
                 self._thread.join(CLOSE_WITHIN)
+            self._watches.close()
             self._intake.shut("the monitor was closed")
             self._settled.set()
             self._dispatcher.close()
@@ -300,6 +400,14 @@ class Monitor:
     def _epoch(self) -> str | None:
         cursor = self._cursor
         return None if cursor is None else cursor.epoch
+
+    def _heard(self) -> int | None:
+        """Return how many bytes of the relay were heard; None while it is not, or older messages are still to come."""
+        greeting, cursor, client = self._greeting, self._cursor, self._client
+        if self._state is not State.CONNECTED or greeting is None or cursor is None or client is None:
+            return None
+        is_current = cursor.epoch == greeting.epoch and cursor.offset >= greeting.head
+        return client.bytes_received if is_current else None
 
     # Receiving: the thread of the network
 
@@ -426,6 +534,9 @@ def connect(
     # Bounds
     capacity: int = 200_000,
     wait: float = 5.0,
+    # CodeWorm's own files
+    codeworm_db: PathText = None,
+    codeworm_config: PathText = None,
 ) -> Monitor:
     """Connect to a relay and return its monitor, filled with the recent past; without `await`, anywhere.
 
@@ -447,6 +558,9 @@ def connect(
         text: Only messages that contain it, in any case of letters.
         capacity: Most rows of each table.
         wait: Seconds to wait for the connection and the recent past at most; 0: return at once, whatever comes.
+        codeworm_db: CodeWorm's own database, for `documents` and `repos`; None: what the relay was told, see
+            `worm_files.WormFiles`.
+        codeworm_config: The directory of its configuration, which holds repos.yaml; None: likewise.
 
     Raises:
         RelayNotFoundError: No relay is known, or none answers, within `wait` seconds.
@@ -469,9 +583,12 @@ def connect(
         if running is not None and not running.is_closed:
             is_same = running.target == target and running.capacity == capacity
             if is_same or (asks_for_nothing and capacity == 200_000):
+                if codeworm_db is not None or codeworm_config is not None:
+                    running._past.find_files(codeworm_db, codeworm_config)
                 return running
             running.close()
         monitor = Monitor(name, capacity=capacity, target=target)
+        monitor._past.find_files(codeworm_db, codeworm_config)
         registry.remember(monitor)
         monitor._start(target)
     if wait > 0:
@@ -483,7 +600,13 @@ def connect(
     return monitor
 
 
-def open_recording(path: str | os.PathLike[str], *, capacity: int = 1_000_000) -> Monitor:
+def open_recording(
+    path: str | os.PathLike[str],
+    *,
+    capacity: int = 1_000_000,
+    codeworm_db: PathText = None,
+    codeworm_config: PathText = None,
+) -> Monitor:
     """Return a monitor over a file of recorded traffic; no relay is needed.
 
     It is complete from the start and has no connection; `since="15min"` counts back from the newest row of a table.
@@ -492,6 +615,8 @@ def open_recording(path: str | os.PathLike[str], *, capacity: int = 1_000_000) -
     Args:
         path: A recording, as `sources.recording.read_recording` reads it.
         capacity: Most rows of each table.
+        codeworm_db: CodeWorm's own database, for `documents` and `repos`; None: see `worm_files.WormFiles`.
+        codeworm_config: The directory of its configuration, which holds repos.yaml; None: likewise.
 
     Raises:
         RecordingError: The file is missing or holds something else.
@@ -501,5 +626,6 @@ def open_recording(path: str | os.PathLike[str], *, capacity: int = 1_000_000) -
         >>> rec.events.df.groupby("repo").tokens.sum()
     """
     monitor = Monitor(Path(path).name, capacity=capacity, path=path)
+    monitor._past.find_files(codeworm_db, codeworm_config, beside=path)
     monitor._load(path)
     return monitor
