@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -30,7 +31,7 @@ from codeworm_monitor.stretches import Selection, Stretch, read_stretches
 from codeworm_monitor.tables import Table, gap_table, message_table
 from codeworm_monitor.worm_files import WormFiles
 
-__all__ = ["Choice", "History", "Wish", "archived_history", "collect", "decode", "table_rows"]
+__all__ = ["Choice", "Heard", "History", "Wish", "archived_history", "collect", "decode", "table_rows"]
 
 DEFAULT_SPAN = timedelta(days=1)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -265,9 +266,10 @@ def archived_history(
     decoder = Decoder()
     span = reader.span()
 
-    def stretches() -> Iterator[Piece]:
-        with Progress("reading the archive", is_shown=progress) as shown:
-            for stretch, parsed in _ahead(read_stretches(reader, wish.since, wish.until, wish.selection)):
+    def stretches() -> Generator[Piece, None, None]:
+        read = read_stretches(reader, wish.since, wish.until, wish.selection)
+        with Progress("reading the archive", is_shown=progress) as shown, closing(_ahead(read)) as ahead:
+            for stretch, parsed in ahead:
                 newest.update(stretch.newest)
                 yield _as_tables(decoder.finish(parsed)), stretch.gaps
                 if span is not None:
@@ -278,10 +280,12 @@ def archived_history(
     heard: Heard = (None, until)
     if span is not None:
         heard = (time_of(span[0]), time_of(span[1]) if until is None else until)
-    return collect(wish, stretches(), now=now, heard=heard, files=files)
+    # Closed also when Ctrl-C ends it: its threads must not read what the caller closes next.
+    with closing(stretches()) as pieces:
+        return collect(wish, pieces, now=now, heard=heard, files=files)
 
 
-def _ahead(stretches: Iterator[Stretch]) -> Iterator[tuple[Stretch, Parsed]]:
+def _ahead(stretches: Iterator[Stretch]) -> Generator[tuple[Stretch, Parsed], None, None]:
     """Yield stretches; while one is made into rows, the next is parsed in a thread, and its next read in another.
 
     SQLite, Parquet and Arrow's parser need no lock of ours.

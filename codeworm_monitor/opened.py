@@ -109,16 +109,17 @@ class Archive(Questions):
     def traffic(self, since: Moment | None = None, until: Moment | None = None) -> Traffic:
         """Return what the archive holds, all of it or of a span of time; see `Questions.traffic`.
 
-        The newest that was read stays in memory until something else is asked for, or comes.
+        All that it holds stays in memory once it was read, until something comes.
         """
         with closing(self._reader()) as reader:
             span = reader.span()
             bounds = tuple((epoch, reader.bounds(epoch)) for epoch in reader.epochs())
-        state = (since, until, span, bounds)
+        begin = since if since is not None or span is None else time_of(span[0])
+        if since is not None or until is not None:
+            return self.history(begin, until).traffic()
         read = self._read
-        if read is None or read[0] != state:
-            begin = since if since is not None or span is None else time_of(span[0])
-            read = self._read = (state, self.history(begin, until).traffic())
+        if read is None or read[0] != (span, bounds):
+            read = self._read = ((span, bounds), self.history(begin, until).traffic())
         return read[1]
 
     @property
@@ -189,9 +190,7 @@ class Archive(Questions):
         return ArchiveReader(self.directory, check_same_thread=False)
 
 
-def open_archive(
-    path: PathText = None, *, codeworm_db: PathText = None, codeworm_config: PathText = None
-) -> Archive:
+def open_archive(path: PathText = None, *, codeworm_db: PathText = None, codeworm_config: PathText = None) -> Archive:
     """Open an archive to read it, without a relay, or beside the one that writes to it.
 
     Args:

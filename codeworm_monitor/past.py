@@ -21,9 +21,10 @@ from codeworm_monitor.columns import TEXT
 from codeworm_monitor.conditions import Moment
 from codeworm_monitor.decoding import Decoder
 from codeworm_monitor.errors import ArchiveError, ConnectError, RelayNotFoundError
-from codeworm_monitor.history import Choice, History, Piece, Wish, archived_history, collect, table_rows
+from codeworm_monitor.history import Choice, Heard, History, Piece, Wish, archived_history, collect, table_rows
 from codeworm_monitor.inquiry import ask, pages
 from codeworm_monitor.queries import ArchiveQueries
+from codeworm_monitor.records import Kind
 from codeworm_monitor.streams import Stream
 from codeworm_monitor.worm_files import PathText, WormFiles
 
@@ -46,14 +47,20 @@ class Past:
         intake: The live tables.
         relay: Where the relay is, as far as is known; None: there is none, as for a recording.
         epoch: Name of the relay's numbering, once it is known.
+        heard_until: Up to when messages were taken in; None: of a recording, to its end.
     """
 
     def __init__(
-        self, intake: Intake, relay: Callable[[], Address | None] | None, epoch: Callable[[], str | None]
+        self,
+        intake: Intake,
+        relay: Callable[[], Address | None] | None,
+        epoch: Callable[[], str | None],
+        heard_until: Callable[[], datetime | None],
     ) -> None:
         self._intake = intake
         self._relay = relay
         self._epoch = epoch
+        self._heard_until = heard_until
         self._lock = threading.Lock()
         self._found: tuple[str, Path | None] | None = None  # an epoch, and the directory that holds it
         self._queries: ArchiveQueries | None = None
@@ -76,12 +83,12 @@ class Past:
         if self._relay is None:
             newest = self._row_times(max)
             wish = Wish.of(since, until, channel, limit, newest, newest, **conditions)
-            heard = (_time(self._row_times(min)), None)
+            heard: Heard = (self._whole_from() or _time(self._row_times(min)), None)
             return collect(wish, [(self._live(wish, None), [])], now=None, heard=heard, files=self.files)
         wish = Wish.of(since, until, channel, limit, intake.relay_time(), **conditions)
         directory = self._directory()
         if directory is None:
-            heard = (None, _time(intake.relay_time()))
+            heard = (None, self._heard_until())
             asked = pages(self._address(), wish, progress=progress)
             return collect(wish, asked, now=intake.relay_time, heard=heard, files=self.files)
 
@@ -104,7 +111,7 @@ class Past:
                 progress=progress,
                 now=intake.relay_time,
                 fresh=fresh,
-                until=_time(intake.relay_time()),
+                until=self._heard_until(),
                 files=self.files,
             )
 
@@ -113,24 +120,24 @@ class Past:
         relay = None if self._relay is None else lambda: ask(self._address(), "/info")
         self.files = WormFiles(codeworm_db, codeworm_config, relay=relay, beside=beside)
 
-    def traffic(self, until: datetime | None = None) -> Traffic:
-        """Return what the live tables hold, as frames, with the gaps.
-
-        Args:
-            until: Up to when messages were taken in; None: up to the newest.
-        """
-        intake = self._intake
+    def traffic(self) -> Traffic:
+        """Return what the live tables hold, as frames, with the gaps, up to when messages were taken in."""
+        intake, until = self._intake, self._heard_until()
         version = (intake.gaps.version, *(stream.version for stream in intake.by_kind.values()))
         if self._live_traffic is not None:
             known, traffic = self._live_traffic
             if known == version and (until is None or traffic.until is None or until - traffic.until < FRESH):
                 return traffic
-        frames = {str(kind): stream.df for kind, stream in intake.by_kind.items()}
-        # Where a full table let its oldest rows go, the others tell nothing whole of that time either.
-        left = [frames[str(kind)].received_at.min() for kind, stream in intake.by_kind.items() if stream.dropped]
-        traffic = Traffic.of(**frames, gaps=intake.gaps.df, until=until)
-        if left:
-            traffic = traffic.between(max(left).to_pydatetime(), None)
+        frames = {kind: stream.df for kind, stream in intake.by_kind.items()}
+        traffic = Traffic.of(
+            logs=frames[Kind.LOGS],
+            events=frames[Kind.EVENTS],
+            stats=frames[Kind.STATS],
+            gaps=intake.gaps.df,
+            until=until,
+        )
+        if (begin := self._whole_from()) is not None:
+            traffic = traffic.between(begin, None)
         self._live_traffic = (version, traffic)
         return traffic
 
@@ -155,6 +162,17 @@ class Past:
             if self._queries is not None:
                 self._queries.close()
                 self._queries = None
+
+    def _whole_from(self) -> datetime | None:
+        """Return since when the tables are whole; None: from their first row.
+
+        Where a full one let its oldest rows go, the others tell nothing whole of that time either.
+        """
+        full = [stream for stream in self._intake.by_kind.values() if stream.dropped]
+        oldest = [pc.min(stream.arrow().column("received_at")).as_py() for stream in full]
+        if self._intake.gaps.dropped:
+            oldest.append(pc.min(self._intake.gaps.arrow().column("started_at")).as_py())
+        return max((one for one in oldest if one is not None), default=None)
 
     def _live(self, wish: Wish, archived: int | None) -> dict[str, pa.Table]:
         """Return the rows of the live tables that lie in the span; `archived`: of them only those that follow it."""

@@ -15,7 +15,7 @@ from codeworm_monitor.analysis.coverage import Coverage
 
 __all__ = ["Answer", "answer", "own"]
 
-_PICTURE = "picture"
+_PICTURE, _COLUMNS = "picture", "columns"
 _FRAMES_ARE_COPIED_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
@@ -33,7 +33,7 @@ class Answer(pd.DataFrame):
         return Answer
 
     @property
-    def covered(self) -> float:
+    def coverage(self) -> float:
         """Share of the stretch of time that was listened to, 0 to 1; NaN if that is unknown."""
         return float(self.attrs.get("covered", float("nan")))
 
@@ -58,6 +58,8 @@ class _Plot(PlotAccessor):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         frame = self._parent  # type: ignore[attr-defined]
         name = frame.attrs.get(_PICTURE)
+        if name is not None and not {*frame.attrs.get(_COLUMNS, ())} <= {*frame.columns}:
+            name = None  # what was made of it is no such answer any more
         has_frames = all(isinstance(one, pd.DataFrame) for one in args)  # that the picture is to show as well
         if name is None or not has_frames or kwargs.keys() & {"kind", "x", "y"}:
             return super().__call__(*args, **kwargs)
@@ -78,7 +80,7 @@ def answer(frame: pd.DataFrame, coverage: Coverage, picture: str | None = None) 
         "since": _text(coverage.since),
         "until": _text(coverage.until),
         "covered": coverage.share,
-        **({_PICTURE: picture} if picture else {}),
+        **({_PICTURE: picture, _COLUMNS: list(frame.columns)} if picture else {}),
     }
     return made
 
@@ -95,7 +97,7 @@ def _text(time: datetime | None) -> str | None:
 def _note(frame: pd.DataFrame) -> str:
     """Return one line for a person on how complete the answer is; empty if that is unknown."""
     since, until, covered = (frame.attrs.get(name) for name in ("since", "until", "covered"))
-    if not isinstance(since, str) or not isinstance(until, str) or not isinstance(covered, float):
+    if not isinstance(since, str) or not isinstance(until, str) or not isinstance(covered, float) or covered != covered:
         return ""
     begin, end = pd.Timestamp(since), pd.Timestamp(until)
     # Rounded down: what has a hole is not 100 %.

@@ -8,7 +8,7 @@ from functools import lru_cache
 __all__ = ["blame", "push_cause"]
 
 _LONGEST = 8_192
-"""Characters of an error or a traceback that are looked at, from its end: there the exception itself stands."""
+"""Characters that are looked at: of a traceback from its end, where the exception itself stands."""
 _SHOWN = 120
 
 _CAUSES = tuple(
@@ -41,7 +41,6 @@ _PUSH_CAUSES = tuple(
 )
 
 
-@lru_cache(maxsize=4096)
 def blame(event: str, error: str | None, exception: str | None) -> tuple[str, str]:
     """Return who failed, and of what.
 
@@ -57,8 +56,13 @@ def blame(event: str, error: str | None, exception: str | None) -> tuple[str, st
         The kind: `ollama`, `commit` (git, in the repository of documents), `database`, or `daemon` for what is none of
         these; and the cause in few words.
     """
-    said = (error or "")[-_LONGEST:].lower()
-    trace = (exception or "")[-_LONGEST:].lower()
+    # Cut before it is remembered: what is logged may be of any length.
+    return _blame(event, (error or "")[:_LONGEST], (exception or "")[-_LONGEST:])
+
+
+@lru_cache(maxsize=512)
+def _blame(event: str, error: str, exception: str) -> tuple[str, str]:
+    said, trace = error.lower(), exception.lower()
     last = trace.rstrip().rpartition("\n")[2]
     kind = "ollama" if event == "llm_error" else _kind(said, trace, last)
     return kind, _cause(_CAUSES, f"{said} {last}", error or last)
@@ -66,7 +70,7 @@ def blame(event: str, error: str | None, exception: str | None) -> tuple[str, st
 
 def push_cause(error: str | None) -> str:
     """Return why a push failed, in few words."""
-    return _cause(_PUSH_CAUSES, (error or "")[-_LONGEST:].lower(), error)
+    return _cause(_PUSH_CAUSES, (error or "")[:_LONGEST].lower(), error)
 
 
 def _kind(said: str, trace: str, last: str) -> str:

@@ -11,6 +11,8 @@ import pandas as pd
 
 __all__ = ["Coverage", "Micros", "micros"]
 
+_MISSING = np.iinfo(np.int64).min
+
 Micros = npt.NDArray[np.int64]
 """Times as microseconds since 1970, UTC."""
 
@@ -52,6 +54,8 @@ class Coverage:
             return cls(since, until, np.empty((0, 2), np.int64))
         begin, end = micros(pd.DatetimeIndex([since, until])).tolist()
         starts, ends = micros(gaps["started_at"]), micros(gaps["ended_at"])
+        # One that does not say when it began, or ended, may be any longer.
+        starts, ends = np.where(starts == _MISSING, begin, starts), np.where(ends == _MISSING, end, ends)
         if heard_from is not None:
             starts = np.append(starts, begin)
             ends = np.append(ends, micros(pd.DatetimeIndex([heard_from])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from datetime import timedelta
 from operator import attrgetter
@@ -13,11 +14,12 @@ import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.coverage import micros
+from codeworm_monitor.analysis.losses import Loss, is_after_loss, proven_losses
 from codeworm_monitor.analysis.steps import MISSING, Step, Steps, extra_value
 from codeworm_monitor.analysis.tracker import NOWHERE, Cycle, Tracker, told_counters
 from codeworm_monitor.analysis.traffic import Traffic
 
-__all__ = ["GIVEN_UP_AFTER", "OUTCOMES", "cycles", "steps_of", "tracked"]
+__all__ = ["GIVEN_UP_AFTER", "OUTCOMES", "cycles", "losses_of", "run_begins", "steps_of", "tracked"]
 
 OUTCOMES = ("committed", "failed", "llm_error", "skipped", "dry_run", "interrupted", "running")
 """How a cycle may end, in the order of its categories."""
@@ -66,16 +68,37 @@ def cycles(traffic: Traffic) -> Answer:
     """
     found = traffic.found.get("cycles")
     if not isinstance(found, Answer):
-        pieced = _Pieced(traffic)
-        traffic.found["tracked"] = pieced.cycles
-        found = traffic.found["cycles"] = answer(pieced.frame(), traffic.coverage, "cycles")
+        known = traffic.found.get("frame")
+        frame = known if isinstance(known, pd.DataFrame) else _piece(traffic)
+        found = traffic.found["cycles"] = answer(frame, traffic.coverage, "cycles")
     return own(found)
+
+
+def _piece(traffic: Traffic) -> pd.DataFrame:
+    pieced = _Pieced(traffic)
+    traffic.found["tracked"], traffic.found["begins"] = pieced.cycles, pieced.begins
+    traffic.found["losses"] = pieced.losses
+    frame = traffic.found["frame"] = pieced.frame()
+    return frame
 
 
 def tracked(traffic: Traffic) -> list[Cycle]:
     """Return the cycles of `cycles`, row by row, as places in the steps."""
     cycles(traffic)
     return cast("list[Cycle]", traffic.found["tracked"])
+
+
+def losses_of(traffic: Traffic) -> list[Loss]:
+    """Return the stretches that the numbers of the cycles prove to be lost, and that no gap tells of."""
+    if "losses" not in traffic.found:
+        _piece(traffic)
+    return cast("list[Loss]", traffic.found["losses"])
+
+
+def run_begins(traffic: Traffic) -> list[int]:
+    """Return where in the steps a run of the daemon began."""
+    cycles(traffic)
+    return cast("list[int]", traffic.found["begins"])
 
 
 def steps_of(traffic: Traffic) -> Steps:
@@ -95,10 +118,12 @@ class _Pieced:
         self._places: dict[str, Places] = {}
         tracker = Tracker(self.steps)
         self.cycles = tracker.track()
+        self.begins = tracker.begins
         self._close(tracker)
         _count_up(self.cycles, tracker)
         _conclude(self.cycles, tracker, self.steps)
         _tell_dry_runs(self.cycles, tracker, self.steps)
+        self.losses = proven_losses(self.cycles, self.steps, traffic.told_coverage)
 
     def _close(self, tracker: Tracker) -> None:
         """Call what is open at the end running, or interrupted if nothing was heard for too long."""
@@ -250,7 +275,8 @@ class _Pieced:
                 span = self.seconds(np.array([begin]), np.array([end]))[0]
                 (after if NOWHERE < found < begin else before)[index] += span
             # Waiting is told by logs alone.
-            if cycle.has_lost_wait or max(cycle.start_log, cycle.documenting) == NOWHERE:
+            is_unheard = max(cycle.start_log, cycle.start_event) == NOWHERE and not cycle.is_one_shot
+            if cycle.has_lost_wait or is_unheard or max(cycle.start_log, cycle.documenting) == NOWHERE:
                 before[index] = np.nan
                 after[index] = np.nan if found == NOWHERE else after[index]
         return before, after
@@ -265,11 +291,11 @@ class _Pieced:
 
     def _errors(self) -> npt.NDArray[np.object_]:
         errors = self.text("error", "error")
-        unsaid = [i for i, cycle in enumerate(self.cycles) if cycle.error != NOWHERE and errors[i] is None]
+        unsaid = [i for i, cycle in enumerate(self.cycles) if cycle.error != NOWHERE and not (errors[i] or "").strip()]
         if unsaid:  # then the traceback's last line says it
             tracebacks = self.steps.texts("exception", np.array([self.cycles[index].error for index in unsaid]))
             for index, text in zip(unsaid, tracebacks, strict=True):
-                errors[index] = text.rstrip().rpartition("\n")[2] if isinstance(text, str) else None
+                errors[index] = text.rstrip().rpartition("\n")[2] or None if isinstance(text, str) else None
         failed_push = self.places("push")
         is_failed = failed_push != NOWHERE
         is_failed[is_failed] = self.steps.step[failed_push[is_failed]] == Step.PUSH_FAILED
@@ -298,6 +324,7 @@ class _Pieced:
             if not is_open.any():
                 break
             candidate = candidate - 1
+        scheduled[is_after_loss(self.cycles, steps)] = MISSING  # it was announced for the first that was lost
         return _times(scheduled)
 
     def _models(self, first: Places) -> npt.NDArray[np.object_]:
@@ -330,7 +357,7 @@ class _Pieced:
         # Of a one-shot run the target is the first that it says.
         is_one_shot = np.array([cycle.is_one_shot and cycle.documenting != NOWHERE for cycle in self.cycles], bool)
         is_whole = ((start != NOWHERE) | is_one_shot) & is_told
-        is_touched = self.traffic.coverage.overlaps(received[first], received[last])
+        is_touched = self.traffic.told_coverage.overlaps(received[first], received[last])
         found: npt.NDArray[np.bool_] = is_whole & ~is_touched
         return found
 
@@ -363,14 +390,16 @@ def _conclude(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
         if cycle.number is not None:
             by_run[cycle.run].append(cycle)
     for run, some in by_run.items():
+        some.sort(key=_number)
+        numbers = list(map(_number, some))
+        undecided = [number for number, cycle in zip(numbers, some, strict=True) if cycle.outcome is None]
         before = (0.0, 0.0, 0.0, 0.0) if tracker.run_is_whole.get(run) else None
-        for at, at_stop in tracker.counters[run]:
+        for at, at_stop in tracker.counters[run] if undecided else ():
             now = told_counters(steps, at, at_stop)
             if now is None:
                 continue
-            if before is not None and now[0] > before[0]:
-                low, high = before[0], now[0]
-                counted = [cycle for cycle in some if low < (cycle.number or 0) <= high]
+            if before is not None and bisect_right(undecided, now[0]) > bisect_right(undecided, before[0]):
+                counted = some[bisect_right(numbers, before[0]) : bisect_right(numbers, now[0])]
                 left = [now[i + 1] - before[i + 1] for i in range(3)]
                 for cycle in counted:
                     if cycle.outcome in _COUNTED:
@@ -381,6 +410,10 @@ def _conclude(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
                     for cycle in unknown if outcome else ():
                         cycle.outcome, cycle.is_inferred = outcome, True
             before = now
+
+
+def _number(cycle: Cycle) -> int:
+    return cycle.number or 0
 
 
 def _tell_dry_runs(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:

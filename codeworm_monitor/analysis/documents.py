@@ -60,4 +60,4 @@ def documents(
         frame = frame[frame["documented_at"] >= since]
     if until is not None:
         frame = frame[frame["documented_at"] < until]
-    return answer(frame.reset_index(drop=True), traffic.coverage)
+    return answer(frame.reset_index(drop=True), traffic.coverage, "documents")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ import pandas as pd
 from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.blame import blame, push_cause
 from codeworm_monitor.analysis.coverage import Micros, micros
-from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, steps_of, tracked
+from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, losses_of, run_begins, steps_of, tracked
 from codeworm_monitor.analysis.steps import MISSING, Places, Step, Steps
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.envelope import GapCause
@@ -23,6 +21,8 @@ __all__ = ["KINDS", "outages"]
 KINDS = ("ollama", "commit", "push", "database", "redis", "relay", "daemon")
 """What may fail, in the order of the categories."""
 
+_MOST_CAUSES = 5
+"""That are named of one outage."""
 _SILENCE = int(GIVEN_UP_AFTER.total_seconds() * 1e6)
 _FAILED = (Step.FAILED, Step.LLM_ERROR, Step.TASK_ERROR)
 _MENDED = {
@@ -37,6 +37,7 @@ _NAMES = {
     Step.LLM_ERROR: "llm_error",
     Step.TASK_ERROR: "scheduled_task_error",
 }
+_BEGUN = {int(Step.DAEMON_STARTING): "daemon_starting", int(Step.LLM_READY): "llm_initialized"}
 _UPSTREAM = {str(GapCause.SOURCE_OUTAGE): "redis", str(GapCause.RELAY_RESTART): "relay"}
 
 
@@ -76,10 +77,28 @@ def outages(traffic: Traffic) -> Answer:
 
 def _all(traffic: Traffic) -> list[_Outage]:
     steps = steps_of(traffic)
-    found = [*_failures(steps), *_pushes(steps), *_restarts(traffic, steps), *_upstream(traffic)]
+    lost = {cycle.result for cycle in tracked(traffic) if cycle.outcome in ("failed", "llm_error")}
+    found = [
+        *_failures(steps, lost),
+        *_pushes(steps),
+        *_restarts(traffic, steps),
+        *_upstream(traffic),
+        *_losses(traffic),
+    ]
     found += _silences(traffic, steps, found)
     found += _dead_mans(steps, found)
+    _tell_unheard(traffic, found)
     return sorted(found, key=lambda one: (one.started_at, KINDS.index(one.kind)))
+
+
+def _tell_unheard(traffic: Traffic, found: Sequence[_Outage]) -> None:
+    """Say of outages how long of them nobody listened: they may have been over, and begun again."""
+    ended = [one for one in found if one.ended_at != MISSING and one.kind not in _UPSTREAM.values()]
+    starts, ends = (np.array([getattr(one, name) for one in ended], np.int64) for name in ("started_at", "ended_at"))
+    for one, share in zip(ended, traffic.coverage.shares(starts, ends).tolist(), strict=True):
+        minutes = (1 - share) * (one.ended_at - one.started_at) / 60e6
+        if minutes >= 1:
+            one.evidence += f"; for {minutes:,.0f} minutes of it nobody listened"
 
 
 def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
@@ -94,14 +113,20 @@ def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
         {
             "kind": pd.Categorical([one.kind for one in found], categories=list(KINDS)),
             **times,
-            "cause": pd.Series(["; ".join(dict.fromkeys(one.causes)) for one in found], dtype=texts),
+            "cause": pd.Series([_joined(one.causes) for one in found], dtype=texts),
             "evidence": pd.Series([one.evidence for one in found], dtype=texts),
             "cycles_lost": np.array([one.cycles_lost for one in found], np.int64),
         }
     )
 
 
-def _failures(steps: Steps) -> Iterator[_Outage]:
+def _joined(causes: Sequence[str]) -> str:
+    different = list(dict.fromkeys(causes))
+    more = len(different) - _MOST_CAUSES
+    return "; ".join(different[:_MOST_CAUSES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _failures(steps: Steps, lost: set[int]) -> Iterator[_Outage]:
     """Yield stretches of failing cycles, and of waiting for Ollama, by who failed."""
     places = np.flatnonzero(np.isin(steps.step, [*_FAILED, Step.WAITING]))
     errors, traces = steps.texts("error", places), steps.texts("exception", places)
@@ -117,16 +142,24 @@ def _failures(steps: Steps) -> Iterator[_Outage]:
     for kind, bad in by_kind.items():
         mended = np.flatnonzero(np.isin(steps.step, _MENDED[kind]))
         answered = np.flatnonzero(np.isin(steps.step, [Step.RECOVERED, Step.LLM_READY]))
-        yield from _stretches(steps, kind, bad, mended, answered)
+        yield from _stretches(steps, kind, bad, mended, lost, answered)
 
 
 def _stretches(
-    steps: Steps, kind: str, bad: list[tuple[int, str, str]], mended: Places, answered: Places | None = None
+    steps: Steps,
+    kind: str,
+    bad: list[tuple[int, str, str]],
+    mended: Places,
+    lost: set[int],
+    answered: Places | None = None,
 ) -> Iterator[_Outage]:
-    """Fold signs of failure, in order, and the places of signs that it works, into stretches."""
+    """Fold signs of failure, in order, and the places of signs that it works, into stretches.
+
+    `lost`: where cycles ended that failed.
+    """
     current: _Outage | None = None
     signs, last, end = 0, "", -1
-    step, failed, waiting = steps.step, {int(one) for one in _FAILED}, int(Step.WAITING)
+    step, waiting = steps.step, int(Step.WAITING)
     for place, cause, said in [*bad, (len(steps), "", "")]:
         if current is not None and (place > end >= 0 or place == len(steps)):
             current.ended_at = MISSING if end < 0 else int(steps.time[end])
@@ -140,7 +173,7 @@ def _stretches(
         if current is None:
             current = _Outage(kind, _begun(steps, place), MISSING)
         current.causes.append(cause)
-        current.cycles_lost += int(step[place]) in failed
+        current.cycles_lost += place in lost
         signs, last = signs + 1, said
         end = _next(mended, place)
         if answered is not None and step[place] == waiting:  # else an answer does not prove that it can generate
@@ -163,7 +196,7 @@ def _begun(steps: Steps, place: int) -> int:
             is_same = steps.targets[place] in (-1, steps.targets[before])
             if steps.step[before] == wanted and is_same and steps.time[before] <= steps.time[place]:
                 return int(steps.time[before])
-            if steps.step[before] == Step.STARTING:
+            if steps.step[before] in (Step.STARTING, Step.COMMITTED):
                 break
     return int(steps.time[place])
 
@@ -174,37 +207,27 @@ def _pushes(steps: Steps) -> Iterator[_Outage]:
         (place, push_cause(error), f"push_failed: {_first_line(error)}")
         for place, error in zip(places.tolist(), steps.texts("error", places), strict=True)
     ]
-    yield from _stretches(steps, "push", bad, np.flatnonzero(steps.step == Step.PUSHED))
+    yield from _stretches(steps, "push", bad, np.flatnonzero(steps.step == Step.PUSHED), set())
 
 
 def _restarts(traffic: Traffic, steps: Steps) -> Iterator[_Outage]:
     """Yield stretches in which the daemon did not run: from its stop, or last word, to its next start."""
     heard = np.sort(_received(traffic))
-    firsts: dict[int, int] = {}  # of each run's cycles, the first step
-    broken_off: Counter[int] = Counter()
-    for cycle in tracked(traffic):
-        if not cycle.is_one_shot:
-            firsts.setdefault(cycle.run, cycle.first)
-            broken_off[cycle.run] += cycle.outcome == "interrupted"
-    runs, places = list(firsts), np.array(list(firsts.values()), np.int64)
-
-    def lost_before(place: int) -> int:
-        index = int(np.searchsorted(places, place, "left")) - 1
-        return broken_off[runs[index]] if index >= 0 else 0
-
-    told = np.flatnonzero(steps.step == Step.DAEMON_STARTING)
-    begins = dict.fromkeys(told.tolist(), "daemon_starting")
-    for before, first in pairwise(places.tolist()):
-        if _first(told, before, first + 1) < 0:
-            begins[first] = "cycle numbers begin again"
+    interrupted = (cycle for cycle in tracked(traffic) if cycle.outcome == "interrupted" and not cycle.is_one_shot)
+    broken_off = np.array([cycle.first for cycle in interrupted], np.int64)
     stops = np.flatnonzero(steps.step == Step.DAEMON_STOPPED)
     done = -1
-    for place, how in sorted(begins.items()):
-        if place:
-            yield _restart(steps, _first(stops, done, place), place, how, heard, lost_before(place))
+    for place in [*run_begins(traffic), len(steps)]:
+        stop = _first(stops, done, place)
+        lost = int(np.searchsorted(broken_off, place) - np.searchsorted(broken_off, done))
+        if place == len(steps):
+            if stop >= 0:
+                yield _restart(steps, stop, -1, "", heard, lost)
+        elif place:
+            yield _restart(
+                steps, stop, place, _BEGUN.get(int(steps.step[place]), "cycle numbers begin again"), heard, lost
+            )
         done = place
-    if (stop := _first(stops, done, len(steps))) >= 0:
-        yield _restart(steps, stop, -1, "", heard, lost_before(len(steps)))
 
 
 def _first(places: Places, after: int, before: int) -> int:
@@ -259,6 +282,14 @@ def _upstream(traffic: Traffic) -> Iterator[_Outage]:
         yield _Outage(_UPSTREAM[str(gap.cause)], start, end, [str(gap.cause).replace("_", " ")], detail, lost)
 
 
+def _losses(traffic: Traffic) -> Iterator[_Outage]:
+    """Yield stretches in which the publisher was not heard and nobody noticed."""
+    for loss in losses_of(traffic):
+        missing = loss.last - loss.first + 1
+        which = f"cycle {loss.first} was" if missing == 1 else f"cycles {loss.first} to {loss.last} were"
+        yield _Outage("redis", loss.started_at, loss.ended_at, ["messages lost"], f"{which} never heard", missing)
+
+
 def _silences(traffic: Traffic, steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
     """Yield silences of a daemon that had announced to be at work earlier."""
     heard = np.sort(_received(traffic))
@@ -273,10 +304,10 @@ def _silences(traffic: Traffic, steps: Steps, known: Sequence[_Outage]) -> Itera
         newest = int(np.searchsorted(steps.received[told], begin, "right")) - 1 if len(told) else -1
         due = int(steps.next_at[told[newest]]) if newest >= 0 else begin
         begin_due = max(begin, min(due, end))
-        # What the relay did not hear, and what it knows already, is no silence of the daemon's.
-        begin_due += int(sum(stop - start for start, stop in coverage.holes.tolist() if start < end and stop > begin))
+        # What the relay did not hear, and what is known already, is no silence of the daemon's.
+        heard_for = (end - begin_due) * float(coverage.shares(np.array([begin_due]), np.array([end]))[0])
         is_known = any(one.started_at < end and (one.ended_at == MISSING or one.ended_at > begin) for one in known)
-        if end - begin_due > _SILENCE and not is_known:
+        if heard_for > _SILENCE and not is_known:
             minutes = (end - begin) / 60e6
             lasts = index == len(heard) - 1
             evidence = f"nothing was heard for {minutes:,.0f} minutes"

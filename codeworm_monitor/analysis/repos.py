@@ -89,7 +89,7 @@ def repos(
     )
     frame["exhausted_at"] = time_column(exhausted)
     _add_backlog(frame, made)
-    return answer(frame, traffic.coverage)
+    return answer(frame, traffic.coverage, "repos")
 
 
 def _first_of_each(listed: Sequence[Repository]) -> list[Repository]:

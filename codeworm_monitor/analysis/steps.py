@@ -246,13 +246,19 @@ def extra_value(extra: object, name: str) -> Any:
 
 
 def _chosen(frame: pd.DataFrame, column: str | None, steps: dict[str, Step]) -> tuple[Places, npt.NDArray[np.int8]]:
-    """Return which rows are steps, and which step each is."""
+    """Return which rows are steps, and which step each is: of log lines only those of the daemon itself.
+
+    Other components use the same names, in the log file, for what they have a part in.
+    """
     if column is None:
         return np.arange(len(frame)), np.full(len(frame), Step.STATS, np.int8)
     labels = pd.Categorical(frame[column])
     of_label = np.array([*(steps.get(str(name), -1) for name in labels.categories), -1], np.int8)
     codes = of_label[labels.codes]
-    rows = np.flatnonzero(codes >= 0)
+    is_step = codes >= 0
+    if "component" in frame:
+        is_step &= (frame["component"].isna() | (frame["component"] == "daemon")).to_numpy(np.bool_)
+    rows = np.flatnonzero(is_step)
     return rows, codes[rows]
 
 

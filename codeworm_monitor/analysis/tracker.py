@@ -103,6 +103,7 @@ class Tracker:
         self._numbers: list[float] = steps.cycle_num.tolist()
         self._targets = steps.targets
         self._commits = steps.commits
+        self._begins: list[int] = []
         self._open: list[Cycle] = []
         self._overdue: list[Cycle] = []  # the scheduler gave up waiting for them, and they may go on
         self._late: deque[Cycle] = deque(maxlen=_REMEMBERED)  # broken off, as far as is known; the newest first
@@ -110,6 +111,7 @@ class Tracker:
         self._newest: Cycle | None = None
         self._last_number: int | None = None
         self._committed: Cycle | None = None  # and its push not known yet
+        self._unpushed: Cycle | None = None  # of before, whose push still lasts when the next begins
         self._succeeded: Cycle | None = None  # and its counters not heard yet
         self._is_late_end = False  # the newest steps are of one that was overdue
         self._waits: dict[Cycle, int] = {}  # for Ollama, since when, the longest first
@@ -138,6 +140,7 @@ class Tracker:
             Step.DAEMON_STOPPED: self._daemon_stopped,
             Step.STATS: self._stats,
             Step.ANNOUNCED: self._announced,
+            Step.LLM_READY: self._llm_ready,
         }
         by_step = [handlers.get(step, _ignore) for step in range(max(Step) + 1)]
         for at, step in enumerate(self._steps.step.tolist()):
@@ -146,6 +149,11 @@ class Tracker:
             if step not in _ENDING:
                 self._is_late_end = False
         return self.cycles
+
+    @property
+    def begins(self) -> list[int]:
+        """Where a run of the daemon began, told or not, but for that in which the stretch begins."""
+        return self._begins
 
     @property
     def unfinished(self) -> Iterator[Cycle]:
@@ -162,7 +170,11 @@ class Tracker:
         if not is_one_shot:
             self._close_lost()
             self._newest = cycle
+            self._unpushed = self._committed or self._unpushed
             self._committed = self._succeeded = None
+        # A one-shot run that was killed says nothing more, and never does.
+        self._open = [one for one in self._open if cycle.index - one.index <= _REMEMBERED]
+        del self._overdue[:-_REMEMBERED]
         self._open.append(cycle)
         self.cycles.append(cycle)
         return cycle
@@ -176,7 +188,7 @@ class Tracker:
 
     def _starting(self, at: int) -> None:
         told = self._numbers[at]
-        number = None if math.isnan(told) else int(told)
+        number = int(told) if math.isfinite(told) else None
         newest = self._newest
         if newest is not None and newest.is_searching and newest.number == number:
             if self._is_log[at] and newest.start_log < 0 <= newest.start_event:
@@ -269,7 +281,7 @@ class Tracker:
             return
         cycle = self._ended(at)
         self._settle(cycle, at, "committed")
-        self._committed = cycle
+        self._committed, self._unpushed = cycle, None
         if commit >= 0:
             self._halves[commit] = cycle
             if len(self._halves) > _REMEMBERED:
@@ -308,6 +320,8 @@ class Tracker:
                     self._waits[newest] = waited
         elif self._committed is not None:
             self._committed.error = self._committed.last = at
+            if self._is_timeout(at):
+                self._unpushed = self._committed
 
     def _is_timeout(self, at: int) -> bool:
         """Tell whether the scheduler only had enough of waiting for a cycle."""
@@ -315,7 +329,7 @@ class Tracker:
         return isinstance(trace, str) and "TimeoutError" in trace[-400:].rstrip().rpartition("\n")[2]
 
     def _pushing(self, at: int) -> None:
-        cycle = self._committed
+        cycle = self._committed or self._unpushed
         if cycle is None:
             newest = self._newest
             if newest is None or newest not in self._open or self._overdue:
@@ -323,7 +337,7 @@ class Tracker:
             self._infer(newest, "committed")  # only a commit is pushed: the messages that told of it were lost
             cycle = newest
         cycle.push = cycle.last = at
-        self._committed = None
+        self._committed = self._unpushed = None
 
     def _infer(self, cycle: Cycle, outcome: str) -> None:
         cycle.outcome, cycle.is_inferred = outcome, True
@@ -370,8 +384,14 @@ class Tracker:
     def _daemon_starting(self, at: int) -> None:
         if self._has_begun or self._is_stopped:
             self._begin_run(at, is_whole=True)
+        elif at == 0:
+            self._begins.append(at)
         self.run_is_whole[self.run] = True
         self.run_begins[self.run] = at
+
+    def _llm_ready(self, at: int) -> None:
+        if self._newest is not None or self._is_stopped:  # it is said once in a run, before the first cycle
+            self._begin_run(at, is_whole=True)
 
     def _begin_run(self, at: int, *, is_whole: bool) -> None:
         self._interrupt(max(0, at - 1))
@@ -379,6 +399,7 @@ class Tracker:
         self.run_is_whole[self.run] = is_whole
         self.counters[self.run] = []
         self._newest = self._last_number = self._succeeded = None
+        self._begins.append(at)
         self._overdue.clear()
         self._waits.clear()
         self._is_stopped = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from codeworm_monitor.analysis.coverage import Coverage, micros
@@ -13,6 +15,8 @@ from codeworm_monitor.columns import GAP_LAYOUT, LAYOUTS, Layout
 from codeworm_monitor.records import RELAY_CHANNEL, Kind
 
 __all__ = ["Traffic"]
+
+_ENDS = ("started_at", "ended_at")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +86,22 @@ class Traffic:
         )
 
     @property
-    def coverage(self) -> Coverage:
-        """Which part of the stretch was listened to."""
+    def told_coverage(self) -> Coverage:
+        """Which part of the stretch was listened to, by what is known of gaps."""
         return Coverage.of(self.since, self.until, self.gaps, heard_from=self.heard_from)
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which part of the stretch was listened to: also what the numbers of the cycles prove to be lost is not."""
+        from codeworm_monitor.analysis.cycles import losses_of  # which rests on this module
+
+        losses = losses_of(self)
+        if not losses:
+            return self.told_coverage
+        times = [pd.to_datetime([getattr(one, name) for one in losses], unit="us", utc=True) for name in _ENDS]
+        lost = pd.DataFrame(dict(zip(_ENDS, times, strict=True)))
+        spans = pd.concat([self.gaps[list(_ENDS)], lost]) if len(self.gaps) else lost
+        return Coverage.of(self.since, self.until, spans, heard_from=self.heard_from)
 
     def between(self, since: datetime | None, until: datetime | None) -> Traffic:
         """Return the part that was received in a span of time; None: as far as it reaches."""
@@ -138,9 +155,25 @@ def _completed(frame: pd.DataFrame | None, layout: Layout, name: str) -> pd.Data
             )
             values = pd.Series(None, index=frame.index, dtype=dtype)
         elif column.dtype.startswith("datetime"):
-            values = pd.to_datetime(values, utc=True).dt.as_unit("us")
+            values = _as_times(values, f"{name}.{column.name}")
+        elif column.dtype in ("float64", "int64"):
+            values = pd.to_numeric(values, errors="coerce").astype(np.float64)
+        elif values.dtype == object:
+            values = values.map(lambda value: value if isinstance(value, str) else None)
         made[column.name] = values
     return pd.DataFrame(made).reset_index(drop=True)
+
+
+def _as_times(values: pd.Series[Any], name: str) -> pd.Series[pd.Timestamp]:
+    if pd.api.types.is_numeric_dtype(values) and values.notna().any():
+        raise ValueError(
+            f"{name} holds numbers: make times of them, such as pd.to_datetime(seconds, unit='s', utc=True)"
+        )
+    try:
+        text = pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+        return pd.to_datetime(values, utc=True, format="ISO8601" if text else None).dt.as_unit("us")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} holds what is no time: {error}") from error
 
 
 def _within(frame: pd.DataFrame, since: datetime | None, until: datetime | None) -> pd.DataFrame:

@@ -17,6 +17,7 @@ def resolved(zone: str | tzinfo | None) -> tzinfo:
         zone: A name such as "Europe/Berlin", or a zone; None: this machine's, with its changes of daylight saving time.
 
     Raises:
+        TypeError: It is neither.
         ValueError: There is no zone of that name.
     """
     if isinstance(zone, tzinfo):
@@ -25,6 +26,8 @@ def resolved(zone: str | tzinfo | None) -> tzinfo:
         local = tz.gettz() or UTC
         # Of a zone that is spelt out as its rules (TZ=CET-1CEST) pandas knows nothing; the C library does.
         return tz.tzlocal() if isinstance(local, tz.tzrange) else local
+    if not isinstance(zone, str):
+        raise TypeError(f"a zone is a name such as Europe/Berlin, or a tzinfo, not {type(zone).__name__}")
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError) as error:

@@ -260,6 +260,51 @@ def test_one_that_was_told_to_stop_may_still_commit():
     assert found.run.tolist() == [1, 2]
 
 
+def test_a_push_that_lasts_beyond_the_next_start_is_that_of_its_own_commit():
+    for timeout in (False, True):
+        script = Script().start(1).work("a").commit("a", "aaaaaaaa").wait(20)
+        if timeout:
+            script.log("scheduled_task_error", level="error", error="", exception="Traceback\nTimeoutError")
+            script.event("next_cycle", time=None)
+        script.start(2).log("push_failed", level="warning", error="refused").work("b").commit("b", "bbbbbbbb").push()
+        found = cycles(script.traffic())
+        assert found.cycle_num.tolist() == [1, 2]
+        assert found.commit.tolist() == ["aaaaaaaa", "bbbbbbbb"]
+        assert found.pushed.tolist() == [False, True]
+
+
+def test_other_components_use_the_same_words_and_are_not_meant():
+    script = Script().start(1).work("a").log("push_successful", component="git").commit("a", "aaaaaaaa").push()
+    row = only(script)
+    assert (row.commit, row.is_complete) == ("aaaaaaaa", True)
+
+
+def test_numbers_that_are_missing_prove_a_loss_that_no_gap_tells_of():
+    script = Script().good(1).event("next_cycle", time=None).wait(600).good(5)
+    traffic = script.traffic()
+    found = cycles(traffic)
+    assert found.cycle_num.tolist() == [1, 5]
+    assert found.coverage < 0.1
+    assert traffic.told_coverage.share == 1
+    announced = Script().good(1)
+    announced.event("next_cycle", time=(announced.at + timedelta(seconds=300)).isoformat()).wait(600).good(3)
+    assert cycles(announced.traffic()).scheduled_at.isna().all()  # it was announced for the one that is missing
+
+
+def test_what_an_llm_says_at_its_start_proves_that_the_daemon_started():
+    script = Script().good(1, "a").start(2).work("b").wait(60).log("llm_initialized", model="m").wait(5).good(1, "c")
+    found = cycles(script.traffic())
+    assert found.run.tolist() == [1, 1, 2]
+    assert found.outcome.tolist() == ["committed", "interrupted", "committed"]
+    assert found.model.tolist()[-1] == "m"
+
+
+def test_an_error_without_words_is_told_by_its_traceback():
+    script = Script().start(1).work("a")
+    script.log("documentation_failed", level="error", target="a", error="", exception="Traceback\nhttpx.ReadTimeout\n")
+    assert only(script).error == "httpx.ReadTimeout"
+
+
 def test_a_dry_run_commits_nothing_and_keeps_what_it_would_have():
     script = Script().start(1)
     script.log("documenting", target="a", doc_type="til", repo="click", dry_run=True).wait(1)

@@ -124,7 +124,7 @@ def test_columns_and_dtypes_are_those_of_the_docstring_always(tmp_path, rows, tr
 
 
 def test_the_answer_says_how_much_of_the_traffic_was_heard():
-    assert documents(recording(1), DATABASE).covered == 1
+    assert documents(recording(1), DATABASE).coverage == 1
     assert documents(Traffic.of(), DATABASE).attrs["since"] is None
 
 

@@ -117,7 +117,7 @@ def test_the_first_recording_has_the_errors_that_were_made_when_they_were_made()
     assert found["count"].is_monotonic_decreasing
     assert errors(recording(1)).plot is not None
     assert found.attrs["picture"] == "errors"
-    assert found.covered == 1
+    assert found.coverage == 1
 
 
 def test_waiting_for_ollama_has_no_words_but_its_event():
@@ -336,7 +336,7 @@ def test_a_strip_shows_when_and_how_many_and_what_was_not_heard():
     assert [strip[minute - 1 : minute + 1].strip() for minute in (5, 10, 20)] == shown
     assert strip.count("░") == 9
     assert strip.strip(" ░" + "".join(HEIGHTS)) == ""
-    assert found.covered == pytest.approx(50 / 60, abs=1e-3)
+    assert found.coverage == pytest.approx(50 / 60, abs=1e-3)
 
 
 def test_buckets_of_time_are_the_viewers_and_tell_what_was_heard():

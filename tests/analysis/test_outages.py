@@ -122,7 +122,7 @@ def test_a_task_that_failed_before_any_cycle_is_the_daemons_fault():
         .log("scheduled_task_error", level="error", error="boom", exception="Traceback\nValueError: boom")
     )
     row = only(script.wait(60).good(2))
-    assert (row.kind, row.cause, row.cycles_lost) == ("daemon", "boom", 1)
+    assert (row.kind, row.cause, row.cycles_lost) == ("daemon", "boom", 0)
 
 
 def test_a_kill_in_mid_cycle_costs_that_cycle_and_begins_with_the_last_word():
@@ -177,3 +177,23 @@ def test_cycles_lost_are_those_that_did_not_end_well(number):
     rows = cycles(recording(number))
     lost = rows.outcome.isin(["failed", "llm_error", "interrupted"]).sum()
     assert outages(recording(number)).cycles_lost.sum() == lost
+
+
+def test_each_cycle_is_lost_once_and_only_if_it_did_not_end_well():
+    script = Script().log("daemon_starting").start(1).work("a").wait(9)
+    for _ in range(3):
+        script.log("daemon_starting").wait(9)
+    assert outages(script.traffic()).cycles_lost.tolist() == [1, 0, 0]
+    script = Script().start(1).work("a").commit("a", "aaaaaaaa")
+    at_commit = script.at
+    script.wait(1).log("documentation_failed", level="error", target="a", error="database is locked")
+    row = only(script)
+    assert (row.kind, row.cycles_lost) == ("database", 0)
+    assert row.started_at > at_commit
+
+
+def test_messages_that_nobody_noticed_to_be_lost_are_an_outage():
+    script = Script().good(1).wait(600).good(5)
+    row = only(script)
+    assert (row.kind, row.cause, row.cycles_lost) == ("redis", "messages lost", 3)
+    assert row.evidence == "cycles 2 to 4 were never heard"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 
+import matplotlib
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from support.archives import DAY, fill, recorded_messages
@@ -75,7 +79,41 @@ def test_every_answer_is_that_of_the_recording(rec, other, question):
     assert isinstance(found, Answer)
     frames = [pd.DataFrame(one).drop(columns=EPOCHS, errors="ignore") for one in (found, expected)]
     pd.testing.assert_frame_equal(*frames, check_categorical=False, check_exact=False, rtol=1e-4)
-    assert found.covered == pytest.approx(expected.covered) == 1
+    assert found.coverage == pytest.approx(expected.coverage) == 1
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_answer_draws_itself(rec, question):
+    matplotlib.use("agg")
+    axes = QUESTIONS[question](rec).plot()
+    assert axes.get_title() or axes.get_title(loc="left")
+    assert axes.has_data()
+    plt.close("all")
+
+
+def test_one_message_and_none_are_answered_and_shown():
+    with open_recording(RECORDING) as rec:
+        one = open_frames(logs=rec.logs.df.head(1), **FILES)
+        late = rec.history(
+            since=rec.traffic().until + timedelta(hours=1), until=rec.traffic().until + timedelta(hours=2)
+        )
+        for asked in (one, open_frames(**FILES), late):
+            for question, ask in QUESTIONS.items():
+                if asked is late and question in ("documents", "repos"):
+                    continue  # of CodeWorm's own files, which it has not
+                assert repr(ask(asked))
+                assert ask(asked)._repr_html_()
+
+
+def test_a_recording_and_the_daemons_own_log_in_one_archive_are_one_story(rec, tmp_path):
+    for order in (("recording-1.jsonl.gz", "daemon.log.gz"), ("daemon.log.gz", "recording-1.jsonl.gz")):
+        directory = tmp_path / order[0]
+        for name in order:
+            words = ["import", "--archive", str(directory), str(DATA / name)]
+            subprocess.run([sys.executable, "-m", "codeworm_monitor", *words], check=True, capture_output=True)
+        found = open_archive(directory).cycles
+        assert found.outcome.value_counts().to_dict() == rec.cycles.outcome.value_counts().to_dict()
+        assert sorted(found.commit.dropna()) == sorted(rec.cycles.commit.dropna())
 
 
 def test_silence_is_judged_at_a_moment_of_the_asker(rec, other):
@@ -97,7 +135,7 @@ def test_what_was_asked_for_and_never_heard_lowers_the_share(rec, tmp_path):
     hour = timedelta(hours=1)
     history = rec.history(since=rec.traffic().since - hour)
     length = rec.traffic().until - rec.traffic().since
-    assert history.cycles.covered == pytest.approx(length / (length + hour), abs=1e-3)
+    assert history.cycles.coverage == pytest.approx(length / (length + hour), abs=1e-3)
     gap = Gap(
         cause=GapCause.SOURCE_OUTAGE,
         started_at=rec.traffic().since.timestamp() + 60,
@@ -107,7 +145,7 @@ def test_what_was_asked_for_and_never_heard_lowers_the_share(rec, tmp_path):
     fill(store, [*messages, (messages[-1][0], "", gap)])
     store.close()
     found = open_archive(tmp_path).cycles
-    assert found.covered == pytest.approx(1 - 100 / length.total_seconds(), abs=1e-3)
+    assert found.coverage == pytest.approx(1 - 100 / length.total_seconds(), abs=1e-3)
     assert "was heard" in repr(found)
 
 
@@ -219,5 +257,5 @@ def test_after_a_restart_of_the_relay_answers_reach_to_now_and_count_the_time_aw
             until(lambda: len(mon.traffic()) == 700)
             assert mon.traffic().until > lost
             assert mon.traffic().until - mon.traffic().events.received_at.max() < timedelta(seconds=30)
-            assert 0 < mon.cycles.covered < 1
+            assert 0 < mon.cycles.coverage < 1
             assert mon.outages.kind.eq("relay").any()
