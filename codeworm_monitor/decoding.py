@@ -190,9 +190,15 @@ def _parse(kind: Kind, rows: Integers, batch: pa.RecordBatch) -> _Group:
     lines = batch.column(_PAYLOAD)
     fields, times = _FIELDS[kind].empty_table(), dict[str, WrittenTimes]()
     is_odd = _are_odd(lines)
-    plain = lines if not is_odd.any() else lines.filter(pa.array(~is_odd))
-    if len(plain):
-        found = _parse_plain(kind, plain)
+    shown, counts = lines, None
+    if kind is Kind.STATS:
+        shown, counts, are_unclear = _without_counts(lines)
+        is_odd |= are_unclear
+    if is_odd.any():
+        plain = pa.array(~is_odd)
+        shown, counts = shown.filter(plain), counts if counts is None else counts.filter(plain)
+    if len(shown):
+        found = _parse_plain(kind, shown, counts)
         if found is None:
             is_odd[:] = True
         else:
@@ -246,7 +252,26 @@ def _places_of(text: npt.NDArray[np.uint8], letter: str) -> npt.NDArray[np.intp]
     return np.flatnonzero(text == ord(letter))
 
 
-def _parse_plain(kind: Kind, lines: pa.Array) -> tuple[pa.Table, dict[str, WrittenTimes], Truths] | None:
+def _without_counts(lines: pa.Array) -> tuple[pa.Array, pa.Array, Truths]:
+    """Take the counts by repository out of payloads, as Arrow would make a column of each name that there is.
+
+    Returns:
+        The payloads with a number in their place; the counts, as JSON text; and which payloads must be read one by one.
+    """
+    texts = lines.cast(TEXT)
+    counts = pc.struct_field(pc.extract_regex(texts, _COUNTS), "by_repo")
+    told = pc.count_substring(texts, '"by_repo"').to_numpy()
+    are_unclear = (told > 1) | ((told == 1) & ~pc.is_valid(counts).to_numpy(zero_copy_only=False))
+    for index, text in enumerate(counts.to_pylist()):
+        if text is not None and orjson.dumps(orjson.loads(text)).decode() != text:  # a name that comes twice
+            are_unclear[index] = True
+    shown = pc.replace_substring_regex(texts, _COUNTS, _NO_COUNTS)
+    return shown.cast(pa.large_binary()), counts, are_unclear
+
+
+def _parse_plain(
+    kind: Kind, lines: pa.Array, counts: pa.Array | None
+) -> tuple[pa.Table, dict[str, WrittenTimes], Truths] | None:
     """Return the fields of payloads, `extra` among them, their times, and where these are wrong; None if all may be."""
     _, text = _bounds(lines)
     try:
@@ -270,14 +295,13 @@ def _parse_plain(kind: Kind, lines: pa.Array) -> tuple[pa.Table, dict[str, Writt
             {name: table.column(name) for name in ("timestamp", "type")} | {n: inner[n] for n in _DATA_FIELDS}
         )
     elif kind is Kind.STATS:
-        texts = lines.cast(TEXT)
-        counts = pc.struct_field(pc.extract_regex(texts, _COUNTS), "by_repo")
-        for name, values in unknown.items():
-            is_told = pc.is_valid(counts) if name == "by_repo" else pa.array(np.zeros(len(lines), np.bool_))
-            misfits |= pc.and_not(pc.is_valid(values), is_told).to_numpy(zero_copy_only=False)
-        # More than one: which of them is the message's own?
-        misfits |= pc.greater(pc.count_substring(texts, '"by_repo"'), 1).to_numpy(zero_copy_only=False)
-        misfits |= pc.is_valid(counts).to_numpy(zero_copy_only=False) & ("by_repo" not in unknown)
+        taken = unknown.pop("by_repo", None)
+        for values in unknown.values():
+            misfits |= pc.is_valid(values).to_numpy(zero_copy_only=False)
+        is_taken = (
+            np.zeros(len(lines), np.bool_) if taken is None else pc.is_valid(taken).to_numpy(zero_copy_only=False)
+        )
+        misfits |= pc.is_valid(counts).to_numpy(zero_copy_only=False) & ~is_taken  # within another value
         table = table.select(_FIELDS[kind].names).append_column("by_repo", counts)
     elif unknown:
         extra, misfits = _extra(unknown, lines)
@@ -445,7 +469,8 @@ def _lines(batch: pa.RecordBatch) -> list[bytes]:
 
 # As `rows` writes counts: none of what could be written in another way.
 _COUNT = r'"[^"{}\\\x00-\x1f]*":(?:0|[1-9][0-9]{0,17})'
-_COUNTS = rf'[{{,]"by_repo":(?P<by_repo>\{{{_COUNT}(?:,{_COUNT})*\}})[,}}]'
+_COUNTS = rf'(?P<before>[{{,]"by_repo":)(?P<by_repo>\{{{_COUNT}(?:,{_COUNT})*\}})(?P<after>[,}}])'
+_NO_COUNTS = r"\10\3"
 
 _RECEIVED, _CHANNEL, _PAYLOAD = (STORED.get_field_index(name) for name in ("received_at", "channel", "payload"))
 

@@ -329,7 +329,7 @@ class Tracker:
         return isinstance(trace, str) and "TimeoutError" in trace[-400:].rstrip().rpartition("\n")[2]
 
     def _pushing(self, at: int) -> None:
-        cycle = self._committed or self._unpushed
+        cycle = self._committed or self._still_pushed()
         if cycle is None:
             newest = self._newest
             if newest is None or newest not in self._open or self._overdue:
@@ -338,6 +338,13 @@ class Tracker:
             cycle = newest
         cycle.push = cycle.last = at
         self._committed = self._unpushed = None
+
+    def _still_pushed(self) -> Cycle | None:
+        """Return the cycle before the newest if its push may still last; of any other a push would long be over."""
+        before, newest = self._unpushed, self._newest
+        if before is None or newest is None or before.number is None:
+            return None
+        return before if newest is before or newest.number == before.number + 1 else None
 
     def _infer(self, cycle: Cycle, outcome: str) -> None:
         cycle.outcome, cycle.is_inferred = outcome, True
