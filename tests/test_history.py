@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
-from support.archives import fill
+from support.archives import fill, recorded_messages
 
 from codeworm_monitor.archive.compaction import compact
+from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.store import Store
+from codeworm_monitor.decoding import Decoder
 from codeworm_monitor.envelope import Gap, GapCause
-from codeworm_monitor.history import Wish
+from codeworm_monitor.history import Wish, archived_history
 from codeworm_monitor.opened import Archive, open_archive
 
 T = 1e9
@@ -148,3 +154,28 @@ def test_rows_of_several_numberings_come_in_the_order_of_time(tmp_path: Path) ->
         (0, 1), (1, 1), (2, 3), (2, 2), (3, 3), (4, 2)
     ]  # fmt: skip
     assert frame.epoch.nunique() == 2
+
+
+def test_what_interrupts_it_leaves_no_thread_that_reads_on(
+    tmp_path: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback that somebody keeps holds what was suspended: its threads must have ended all the same."""
+    with closing(Store(tmp_path)) as store:
+        fill(store, recorded_messages(recording))
+    monkeypatch.setattr("codeworm_monitor.stretches.HOT_ROWS", 50)
+    seen = 0
+
+    def finish(self: Decoder, parsed: object) -> dict[str, pa.RecordBatch]:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    monkeypatch.setattr(Decoder, "finish", finish)
+    with closing(ArchiveReader(tmp_path, check_same_thread=False)) as reader:
+        wish = Wish.of("2026-01-01", None, None, None, time.time())
+        with pytest.raises(KeyboardInterrupt) as kept:
+            archived_history(reader, wish)
+        assert kept.value.__traceback__ is not None
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("history:")]
