@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -18,7 +19,7 @@ from codeworm_monitor.analysis.rates import Every, durations, success_rate, thro
 from codeworm_monitor.analysis.repos import repos
 from codeworm_monitor.analysis.schedule import schedule
 from codeworm_monitor.analysis.silence import Silence, silence
-from codeworm_monitor.analysis.slowdown import slowdown
+from codeworm_monitor.analysis.slowdown import slowdown, slowdown_of
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.conditions import Moment, moment
 from codeworm_monitor.worm_files import PathText, WormFiles
@@ -154,6 +155,10 @@ class Questions(ABC):
 
         Args:
             now: The moment to judge; None: now, or of what is past its end.
+
+        Returns:
+            A `Silence`: quiet_for, typical and limit (seconds), expected_at and last_message_at (UTC), is_silent, is_learnt,
+            and reason, one sentence for a person.
         """
         return silence(self.traffic(), now=now)
 
@@ -186,6 +191,22 @@ class Questions(ABC):
             config=files.configuration(or_none=True),
             database=files.database(or_none=True),
         )
+
+
+def _tell_columns() -> None:
+    """Give each question the columns of its answer, as its function states them: that is where a person asks for help."""
+    asked: tuple[Callable[..., Answer], ...] = (cycles, outages, documents, throughput, success_rate, durations, tokens)
+    functions = {one.__name__: one for one in (*asked, schedule, errors, repos)}
+    functions["slowdown"] = slowdown_of
+    for name, function in functions.items():
+        returns = (inspect.getdoc(function) or "").partition("\nReturns:\n")[2].partition("\nRaises:")[0]
+        returns = returns.partition("\nExample:")[0].rstrip()
+        member = Questions.__dict__[name]
+        before, example, after = (inspect.getdoc(member) or "").partition("\nExample:")
+        member.__doc__ = f"{before.rstrip()}\n\nReturns:\n{returns}\n{example and chr(10) + example.strip()}{after}"
+
+
+_tell_columns()
 
 
 class Frames(Questions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from datetime import timedelta
@@ -16,7 +17,7 @@ from support.waiting import until
 
 from codeworm_monitor import registry
 from codeworm_monitor.analysis.answer import Answer
-from codeworm_monitor.analysis.questions import open_frames
+from codeworm_monitor.analysis.questions import Questions, open_frames
 from codeworm_monitor.analysis.silence import Silence
 from codeworm_monitor.archive.compaction import compact
 from codeworm_monitor.archive.store import Store
@@ -259,3 +260,10 @@ def test_after_a_restart_of_the_relay_answers_reach_to_now_and_count_the_time_aw
             assert mon.traffic().until - mon.traffic().events.received_at.max() < timedelta(seconds=30)
             assert 0 < mon.cycles.coverage < 1
             assert mon.outages.kind.eq("relay").any()
+
+
+@pytest.mark.parametrize("question", sorted({*QUESTIONS, "silence"}))
+def test_help_tells_the_columns_where_a_person_asks_for_them(question):
+    text = inspect.getdoc(vars(Questions)[question])
+    assert "Returns:" in text
+    assert text.index("Returns:") < len(text) - 100
