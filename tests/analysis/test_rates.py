@@ -208,7 +208,7 @@ def test_a_quiet_hour_is_a_row_of_noughts_and_a_hole_has_no_rate() -> None:
     np.testing.assert_array_equal(found["documents_per_h"], [1, 0, np.nan, 2, 0])
     assert found["started_at"].tolist() == list(pd.date_range("2026-11-22T10:00", periods=5, freq="1h", tz="UTC"))
     assert (found["ended_at"] - found["started_at"] == pd.Timedelta("1h")).all()
-    assert found.covered == pytest.approx(1 - 1.5 / 4.5)
+    assert found.coverage == pytest.approx(1 - 1.5 / 4.5)
 
 
 def test_rates_are_per_hour_that_passed_also_when_the_clocks_change() -> None:

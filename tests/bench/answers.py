@@ -1,6 +1,7 @@
 """How long each question takes over an archive, and the most memory: `python answers.py --messages 100000 --days 30`.
 
-The archive holds recorded traffic, again and again, its times and commits varied. Each question is asked of an archive that was
+The archive holds recorded traffic, again and again, its times and commits varied; closed days
+are Parquet files, as the relay leaves them. Each question is asked of an archive that was
 just opened, so that it includes reading it, in a process of its own, which has imported everything before.
 """
 
@@ -16,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from codeworm_monitor.archive.compaction import compact
 from codeworm_monitor.archive.rows import StoredRow
 from codeworm_monitor.archive.store import Store
 from codeworm_monitor.opened import open_archive
@@ -68,6 +70,7 @@ def fill(directory: Path, messages: int, days: float) -> None:
             rows = []
     store.append(rows)
     store.finish(key, offset)
+    compact(store, now=rows[-1].received_at / 1e6)  # as the relay's upkeep does: what is closed is Parquet
     store.close()
 
 
