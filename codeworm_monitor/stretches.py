@@ -228,7 +228,15 @@ def _ranges(database: sqlite3.Connection, since: int, until: int) -> list[tuple[
 
 def _end(database: sqlite3.Connection, parts: list[Part], since: int, until: int) -> int:
     """Return where the stretch that begins at `since` ends, so that it has not too many rows."""
-    end = min(until, (since // DAY + 1) * DAY) if any(part.last_at >= since for part in parts) else until
+    end = until
+    if any(part.last_at >= since for part in parts):
+        # By whole days, as files are; several, where few rows are in them.
+        end, rows = (since // DAY + 1) * DAY, 0
+        for part in parts:
+            if part.first_at >= end and rows + part.rows > HOT_ROWS:
+                break
+            end, rows = max(end, (part.last_at // DAY + 1) * DAY), rows + part.rows
+        end = min(until, end)
     row = database.execute(
         "SELECT received_at FROM entries WHERE received_at >= ? ORDER BY received_at LIMIT 1 OFFSET ?",
         (since, HOT_ROWS),
