@@ -32,6 +32,8 @@ HOT_ROWS = 25_000
 COLD_ROWS = 250_000
 """About so many rows are read at one time from the database, or from Parquet files."""
 DAY = 86_400_000_000
+FEW_ROWS = 60_000
+"""In so many rows of Parquet files several days are read at one time."""
 _SEPARATOR = "\n"
 
 
@@ -233,7 +235,7 @@ def _end(database: sqlite3.Connection, parts: list[Part], since: int, until: int
         # By whole days, as files are; several, where few rows are in them.
         end, rows = (since // DAY + 1) * DAY, 0
         for part in parts:
-            if part.first_at >= end and rows + part.rows > HOT_ROWS:
+            if part.first_at >= end and rows + part.rows > FEW_ROWS:
                 break
             end, rows = max(end, (part.last_at // DAY + 1) * DAY), rows + part.rows
         end = min(until, end)

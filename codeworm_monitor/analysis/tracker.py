@@ -143,7 +143,12 @@ class Tracker:
             Step.LLM_READY: self._llm_ready,
         }
         by_step = [handlers.get(step, _ignore) for step in range(max(Step) + 1)]
-        for at, step in enumerate(self._steps.step.tolist()):
+        codes = self._steps.step
+        # Of announcements in a row the first tells all: they are a third of the steps.
+        is_again = np.zeros(len(codes), np.bool_)
+        is_again[1:] = (codes[1:] == Step.ANNOUNCED) & (codes[:-1] == Step.ANNOUNCED)
+        places = np.flatnonzero(~is_again)
+        for at, step in zip(places.tolist(), codes[places].tolist(), strict=True):
             by_step[step](at)
             self._has_begun = True
             if step not in _ENDING:
