@@ -323,6 +323,8 @@ def _buckets(coverage: Coverage, every: Every, zone: tzinfo) -> tuple[Micros, Mi
 
 def _groups(found: pd.DataFrame, by: By) -> tuple[npt.NDArray[np.int64], pd.DataFrame]:
     """Return the number of each cycle's group, and the groups' columns, in their order."""
+    if by is not None and not isinstance(by, (str, list, tuple)):
+        raise TypeError(f"by is one of {', '.join(GROUPS)}, or a list of them, not {type(by).__name__}")
     names = list(dict.fromkeys([by] if isinstance(by, str) else by or []))
     for name in names:
         if name not in GROUPS:

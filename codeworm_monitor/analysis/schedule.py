@@ -141,7 +141,7 @@ def schedule(
 
 
 def _bounds(target: tuple[int, int]) -> tuple[int, int]:
-    low, high = target
+    low, high = target if isinstance(target, (tuple, list)) and len(target) == 2 else (1, 0)
     if not 0 <= low <= high or high < 1:
         raise ValueError(f"target={target!r}: give the fewest and the most commits of a day, such as (120, 144)")
     return int(low), int(high)

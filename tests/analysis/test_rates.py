@@ -433,3 +433,8 @@ def test_a_recording_s_documents_and_tokens_are_those_its_messages_tell(recordin
     generate = durations(traffic).set_index("stage").loc["generate"]
     levels = np.percentile([one["time_ms"] / 1000 for one in commits], [50, 90, 99])
     assert generate[["p50", "p90", "p99"]].tolist() == pytest.approx(levels.tolist())
+
+
+def test_by_of_another_type_says_what_it_may_be():
+    with pytest.raises(TypeError, match="by is one of repo, doc_type"):
+        throughput(Traffic.of(), by=3)
