@@ -257,8 +257,7 @@ class Monitor(Questions):
         intake = self._intake
         if self._state is State.CONNECTED:
             return datetime.fromtimestamp(intake.relay_time(), UTC)
-        is_lost = self._greeting is None and intake.lost_at is not None
-        if is_lost and intake.lost_at is not None:
+        if self._greeting is None and intake.lost_at is not None:
             return datetime.fromtimestamp(intake.lost_at, UTC)
         return self._since + timedelta(seconds=intake.clock_ahead)
 

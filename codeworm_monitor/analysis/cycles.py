@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections import defaultdict
 from datetime import timedelta
 from operator import attrgetter
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -68,37 +67,30 @@ def cycles(traffic: Traffic) -> Answer:
     """
     found = traffic.found.get("cycles")
     if not isinstance(found, Answer):
-        known = traffic.found.get("frame")
-        frame = known if isinstance(known, pd.DataFrame) else _piece(traffic)
-        found = traffic.found["cycles"] = answer(frame, traffic.coverage, "cycles")
+        found = traffic.found["cycles"] = answer(_pieced(traffic).frame(), traffic.coverage, "cycles")
     return own(found)
 
 
-def _piece(traffic: Traffic) -> pd.DataFrame:
-    pieced = _Pieced(traffic)
-    traffic.found["tracked"], traffic.found["begins"] = pieced.cycles, pieced.begins
-    traffic.found["losses"] = pieced.losses
-    frame = traffic.found["frame"] = pieced.frame()
-    return frame
+def _pieced(traffic: Traffic) -> _Pieced:
+    found = traffic.found.get("pieced")
+    if not isinstance(found, _Pieced):
+        found = traffic.found["pieced"] = _Pieced(traffic)
+    return found
 
 
 def tracked(traffic: Traffic) -> list[Cycle]:
     """Return the cycles of `cycles`, row by row, as places in the steps."""
-    cycles(traffic)
-    return cast("list[Cycle]", traffic.found["tracked"])
+    return _pieced(traffic).cycles
 
 
 def losses_of(traffic: Traffic) -> list[Loss]:
     """Return the stretches that the numbers of the cycles prove to be lost, and that no gap tells of."""
-    if "losses" not in traffic.found:
-        _piece(traffic)
-    return cast("list[Loss]", traffic.found["losses"])
+    return _pieced(traffic).losses
 
 
 def run_begins(traffic: Traffic) -> list[int]:
     """Return where in the steps a run of the daemon began."""
-    cycles(traffic)
-    return cast("list[int]", traffic.found["begins"])
+    return _pieced(traffic).begins
 
 
 def steps_of(traffic: Traffic) -> Steps:
@@ -394,10 +386,7 @@ def _conclude(cycles: list[Cycle], tracker: Tracker, steps: Steps) -> None:
         numbers = list(map(_number, some))
         undecided = [number for number, cycle in zip(numbers, some, strict=True) if cycle.outcome is None]
         before = (0.0, 0.0, 0.0, 0.0) if tracker.run_is_whole.get(run) else None
-        for at, at_stop in tracker.counters[run] if undecided else ():
-            now = told_counters(steps, at, at_stop)
-            if now is None:
-                continue
+        for now in told_counters(steps, tracker.counters[run]) if undecided else ():
             if before is not None and bisect_right(undecided, now[0]) > bisect_right(undecided, before[0]):
                 counted = some[bisect_right(numbers, before[0]) : bisect_right(numbers, now[0])]
                 left = [now[i + 1] - before[i + 1] for i in range(3)]

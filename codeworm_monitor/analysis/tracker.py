@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -437,16 +437,25 @@ def _is_undecided(cycle: Cycle) -> bool:
     return cycle.result < 0 or cycle.is_inferred
 
 
-def told_counters(steps: Steps, at: int, at_stop: int) -> tuple[float, float, float, float] | None:
-    """Return the counters that a step tells: cycles in all, successful, failed, skipped."""
+def told_counters(steps: Steps, places: list[tuple[int, int]]) -> list[tuple[float, float, float, float]]:
+    """Return the counters that steps tell: cycles in all, successful, failed, skipped; but for those that tell none.
+
+    Args:
+        steps: All steps.
+        places: Where, and whether at the daemon's stop (1) or after a cycle (0).
+    """
     names = ("total_cycles", "successful_cycles", "failed_cycles", "skipped_cycles")
-    values: list[Any]
-    if at_stop:
-        stats = steps.extra(at, "stats")
-        values = [stats.get(name) for name in names] if isinstance(stats, dict) else []
-    else:
-        values = [float(steps.numbers(name, np.array([at]))[0]) for name in names]
-    if len(values) != 4 or not all(isinstance(value, (int, float)) and value == value for value in values):
-        return None
-    total, done, failed, skipped = map(float, values)
-    return total, done, failed, skipped
+    after_cycles = np.array([at for at, at_stop in places if not at_stop], np.int64)
+    rows = iter(zip(*(steps.numbers(name, after_cycles).tolist() for name in names), strict=True))
+    found = []
+    for at, at_stop in places:
+        values: Sequence[Any]
+        if at_stop:
+            stats = steps.extra(at, "stats")
+            values = [stats.get(name) for name in names] if isinstance(stats, dict) else []
+        else:
+            values = next(rows)
+        if len(values) == len(names) and all(isinstance(one, (int, float)) and one == one for one in values):
+            total, done, failed, skipped = map(float, values)
+            found.append((total, done, failed, skipped))
+    return found
