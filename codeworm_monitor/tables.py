@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from codeworm_monitor.columns import GAP_LAYOUT, LABEL, LAYOUTS, TEXT, Layout
 from codeworm_monitor.conditions import Conditions
+from codeworm_monitor.dtypes import FRAMES_ARE_COPIED_ON_WRITE, TEXT_DTYPE
 from codeworm_monitor.records import Kind
 from codeworm_monitor.rows import BUILDERS, build_gaps
 
@@ -23,8 +24,6 @@ CHUNK_BYTES = 32 * 2**20
 SEAL_ROWS = 4_096
 MAX_CATEGORIES = 5_000
 """A category column with more distinct values than this is plain text in a frame."""
-
-_FRAMES_ARE_COPIED_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 class Table:
@@ -214,7 +213,7 @@ class Table:
         if cached is None or cached[0] != self._appended:
             version, table = self._table()
             self._cached = cached = (version, self._to_pandas(table))
-        return cached[1].copy(deep=not _FRAMES_ARE_COPIED_ON_WRITE)
+        return cached[1].copy(deep=not FRAMES_ARE_COPIED_ON_WRITE)
 
     def _to_pandas(self, table: pa.Table) -> pd.DataFrame:
         for index, column in enumerate(self._layout.columns):
@@ -222,13 +221,12 @@ class Table:
                 table = table.set_column(index, column.name, pc.cast(table.column(index), pa.float64(), safe=False))
         frame: pd.DataFrame = table.to_pandas(split_blocks=True)
         # Without a value the dtype of texts, and of a category's values, is anybody's guess.
-        texts: Any = "str" if _FRAMES_ARE_COPIED_ON_WRITE else "object"
         for column in self._layout.columns:
             values = frame[column.name]
             if column.dtype == "str" and frame.empty:
-                frame[column.name] = values.astype(texts)
+                frame[column.name] = values.astype(TEXT_DTYPE)
             elif isinstance(values.dtype, pd.CategoricalDtype) and values.dtype.categories.empty:
-                frame[column.name] = values.cat.set_categories(pd.Index([], dtype=texts))
+                frame[column.name] = values.cat.set_categories(pd.Index([], dtype=TEXT_DTYPE))
         return frame
 
 

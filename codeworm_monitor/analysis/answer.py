@@ -12,11 +12,11 @@ import pandas as pd
 from pandas.plotting import PlotAccessor
 
 from codeworm_monitor.analysis.coverage import Coverage
+from codeworm_monitor.dtypes import FRAMES_ARE_COPIED_ON_WRITE
 
 __all__ = ["Answer", "answer", "own"]
 
 _PICTURE, _COLUMNS = "picture", "columns"
-_FRAMES_ARE_COPIED_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 class Answer(pd.DataFrame):
@@ -87,7 +87,7 @@ def answer(frame: pd.DataFrame, coverage: Coverage, picture: str | None = None) 
 
 def own(found: Answer) -> Answer:
     """Return an answer that is kept for others as one of the caller's own, to be changed at will."""
-    return found.copy(deep=not _FRAMES_ARE_COPIED_ON_WRITE)
+    return found.copy(deep=not FRAMES_ARE_COPIED_ON_WRITE)
 
 
 def _text(time: datetime | None) -> str | None:

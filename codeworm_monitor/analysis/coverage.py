@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Coverage", "Micros", "micros"]
+__all__ = ["MISSING", "Coverage", "Micros", "micros"]
 
-_MISSING = np.iinfo(np.int64).min
+MISSING = np.iinfo(np.int64).min
+"""A time that is missing, as `micros` gives it."""
 
 Micros = npt.NDArray[np.int64]
 """Times as microseconds since 1970, UTC."""
@@ -55,7 +56,7 @@ class Coverage:
         begin, end = micros(pd.DatetimeIndex([since, until])).tolist()
         starts, ends = micros(gaps["started_at"]), micros(gaps["ended_at"])
         # One that does not say when it began, or ended, may be any longer.
-        starts, ends = np.where(starts == _MISSING, begin, starts), np.where(ends == _MISSING, end, ends)
+        starts, ends = np.where(starts == MISSING, begin, starts), np.where(ends == MISSING, end, ends)
         if heard_from is not None:
             starts = np.append(starts, begin)
             ends = np.append(ends, micros(pd.DatetimeIndex([heard_from])))

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer, own
-from codeworm_monitor.analysis.coverage import micros
+from codeworm_monitor.analysis.coverage import MISSING, micros
 from codeworm_monitor.analysis.losses import Loss, is_after_loss, proven_losses
-from codeworm_monitor.analysis.steps import MISSING, Step, Steps, extra_value
+from codeworm_monitor.analysis.steps import Step, Steps, extra_value
 from codeworm_monitor.analysis.tracker import NOWHERE, Cycle, Tracker, told_counters
 from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.dtypes import text_column
 
 __all__ = ["GIVEN_UP_AFTER", "OUTCOMES", "cycles", "losses_of", "run_begins", "steps_of", "tracked"]
 
@@ -229,7 +230,7 @@ class _Pieced:
             "scheduled_at": self._scheduled(start, started),
             "started_at": started,
             "ended_at": self.times(np.where(is_running, NOWHERE, ended)),
-            "target": _texts(self.text("target", *search)),
+            "target": text_column(self.text("target", *search)),
             "repo": _labels(self.text("repo", *search)),
             "language": _labels(self.text("language", "generating", "at_commit", "result")),
             "doc_type": _labels(self.text("doc_type", *search)),
@@ -239,16 +240,16 @@ class _Pieced:
             "push_s": self.seconds(np.where(outcome == "committed", result, NOWHERE), push),
             "tokens": tokens,
             "tokens_per_s": speed,
-            "commit": _texts(self.text("commit", "result", "at_commit")),
-            "commit_message": _texts(self._messages()),
+            "commit": text_column(self.text("commit", "result", "at_commit")),
+            "commit_message": text_column(self._messages()),
             "pushed": pd.array(pushed, "boolean"),
             "outcome": pd.Categorical(outcome, categories=list(OUTCOMES)),
-            "error": _texts(self._errors()),
+            "error": text_column(self._errors()),
             "wait_s": wait_before + wait_after,
             "model": _labels(self._models(first)),
             "run": np.array([cycle.run for cycle in self.cycles], np.int64),
             "is_complete": self._completeness(start, result, is_inferred, first, np.maximum(last, ended)),
-            "epoch": _texts(self.steps.texts("epoch", first)),
+            "epoch": text_column(self.steps.texts("epoch", first)),
             "first_offset": self._offsets(first),
             "last_offset": self._offsets(last),
         }
@@ -423,12 +424,5 @@ def _times(values: npt.NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
     return pd.Series(pd.DatetimeIndex(values.view("datetime64[us]"), tz="UTC"))
 
 
-def _texts(values: npt.NDArray[np.object_]) -> pd.Series[str]:
-    return pd.Series(values, dtype="str" if _HAS_TEXT_DTYPE else "object")
-
-
 def _labels(values: npt.NDArray[np.object_]) -> pd.Categorical:
     return pd.Categorical(values)
-
-
-_HAS_TEXT_DTYPE = int(pd.__version__.partition(".")[0]) >= 3

@@ -16,12 +16,12 @@ from codeworm_monitor.analysis.cycles import cycles
 from codeworm_monitor.analysis.matching import NOWHERE, Places, commit_moments, matched
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.analysis.zones import resolved
+from codeworm_monitor.dtypes import text_column
 from codeworm_monitor.snippets import Snippet, SnippetFile
 
-__all__ = ["document_rows", "joined", "label_column", "text_column", "time_column"]
+__all__ = ["document_rows", "joined", "label_column", "time_column"]
 
 _OF_THE_CYCLE = ("cycle_num", "run", "started_at", "generate_s", "tokens", "tokens_per_s", "pushed", "commit_message")
-_HAS_TEXT_DTYPE = int(pd.__version__.partition(".")[0]) >= 3
 
 Texts = npt.NDArray[np.object_]
 
@@ -109,11 +109,6 @@ def _of_cycles(done: pd.DataFrame, place: Places) -> dict[str, pd.Series[Any]]:
     """Return columns of cycles in other places; where there is none, they are missing."""
     taken = done[list(_OF_THE_CYCLE)].reset_index(drop=True).reindex(place).reset_index(drop=True)
     return {name: taken[name].astype("float64") if name == "run" else taken[name] for name in _OF_THE_CYCLE}
-
-
-def text_column(values: Texts) -> pd.Series[str]:
-    """Return texts as a column; None is a missing one."""
-    return pd.Series(values, dtype="str" if _HAS_TEXT_DTYPE else "object")
 
 
 def label_column(values: Texts) -> pd.Categorical:

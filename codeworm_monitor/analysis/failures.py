@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer
-from codeworm_monitor.analysis.coverage import Coverage, Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Coverage, Micros, micros
 from codeworm_monitor.analysis.error_lines import ErrorLines, Level, error_lines, event_name, last_line, root_of
 from codeworm_monitor.analysis.rates import bucket_edges, utc_times
 from codeworm_monitor.analysis.sequence import Places
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.analysis.zones import resolved
+from codeworm_monitor.dtypes import TEXT_DTYPE, text_column
 
 __all__ = ["GROUPS", "HEIGHTS", "MOST_BUCKETS", "STRIP", "error_times", "errors", "similar"]
 
@@ -80,7 +81,7 @@ def errors(traffic: Traffic, *, level: Level = ">=warning", by: str | None = Non
     frame["first"], frame["last"] = utc_times(kinds.first), utc_times(kinds.last)
     frame["cycles"] = kinds.cycles
     frame["cycle_share"] = kinds.cycles / (told.sequence.cycles or np.nan)
-    frame["strip"] = _texts(_strips(kinds, traffic.coverage))
+    frame["strip"] = text_column(_strips(kinds, traffic.coverage))
     frame["preceded_by"], frame["preceded_share"] = _preceded(kinds)
     logs = traffic.logs
     newest = told.rows[kinds.newest]
@@ -89,10 +90,10 @@ def errors(traffic: Traffic, *, level: Level = ">=warning", by: str | None = Non
     raised = _values(logs["exception"], np.where(tracebacks >= 0, told.rows[tracebacks], -1))
     of_newest = _values(logs["exception"], newest)
     words = zip(_values(logs["error"], newest), of_newest, _values(logs["extra"], newest), strict=True)
-    frame["example"] = _texts([_example(*each) for each in words])
-    frame["exception"] = _texts(raised)
-    frame["root"] = _texts([None if text is None else root_of(text) for text in raised])
-    frame["example_epoch"] = _texts(_values(logs["epoch"], newest))
+    frame["example"] = text_column([_example(*each) for each in words])
+    frame["exception"] = text_column(raised)
+    frame["root"] = text_column([None if text is None else root_of(text) for text in raised])
+    frame["example_epoch"] = text_column(_values(logs["epoch"], newest))
     offsets = pd.to_numeric(logs["offset"].iloc[newest], errors="coerce")
     frame["example_offset"] = offsets.fillna(-1).to_numpy(np.int64)
     order = np.lexsort((-kinds.last, -kinds.count))
@@ -189,19 +190,19 @@ class _Kinds:
         self.newest: Places = np.zeros(size, np.int64)
         self.newest[self.codes] = np.arange(len(keys))
         self.first: Micros = np.full(size, np.iinfo(np.int64).max)
-        self.last: Micros = np.full(size, np.iinfo(np.int64).min)
+        self.last: Micros = np.full(size, MISSING)
         worst = np.full(size, -1, np.int64)
         np.minimum.at(self.first, self.codes, told.times)
         np.maximum.at(self.last, self.codes, told.times)
         np.maximum.at(worst, self.codes, told.levels)
-        self.levels = pd.Categorical.from_codes(worst, categories=pd.Index(told.ranked, dtype=_TEXT))
+        self.levels = pd.Categorical.from_codes(worst, categories=pd.Index(told.ranked, dtype=TEXT_DTYPE))
         cycle = told.sequence.cycle[told.places]
         width = told.sequence.cycles + 1
         pairs = np.unique(self.codes[cycle >= 0] * width + cycle[cycle >= 0])
         self.cycles: Places = np.bincount(pairs // width, minlength=size).astype(np.int64)
-        self.events = _texts(_chosen(told.names, told.events[self.newest]))
-        self.templates = _texts(_chosen(told.templates, told.codes[self.newest]))
-        self.groups = None if by is None else _texts(_chosen(by[1], by[0][self.newest]))
+        self.events = text_column(_chosen(told.names, told.events[self.newest]))
+        self.templates = text_column(_chosen(told.templates, told.codes[self.newest]))
+        self.groups = None if by is None else text_column(_chosen(by[1], by[0][self.newest]))
 
     def __len__(self) -> int:
         return len(self.count)
@@ -248,7 +249,7 @@ def _preceded(kinds: _Kinds) -> tuple[pd.Series[str], npt.NDArray[np.float64]]:
         for kind, *codes, size in most[[*columns, "size"]].to_numpy().tolist():
             texts[kind] = " → ".join(names[code] for code in reversed(codes) if code >= 0)
             share[kind] = size / kinds.count[kind]
-    return _texts(texts), share
+    return text_column(texts), share
 
 
 def _example(error: str | None, exception: str | None, extra: str | None) -> str | None:
@@ -266,10 +267,3 @@ def _values(column: pd.Series[Any], rows: Places) -> list[str | None]:
     for place, value in zip(np.flatnonzero(known).tolist(), values, strict=True):
         found[place] = None if pd.isna(value) else str(value)
     return found
-
-
-def _texts(values: list[str | None] | list[str]) -> pd.Series[str]:
-    return pd.Series(values, dtype=_TEXT)
-
-
-_TEXT = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"

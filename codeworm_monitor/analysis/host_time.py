@@ -6,12 +6,10 @@ from datetime import datetime, timedelta, tzinfo
 
 import numpy as np
 
-from codeworm_monitor.analysis.coverage import Micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros
 
-__all__ = ["MISSING", "in_utc", "utc_offsets"]
+__all__ = ["in_utc", "utc_offsets"]
 
-MISSING = np.iinfo(np.int64).min
-"""What stands for a time that is not known."""
 _QUARTER = 900_000_000  # microseconds: every UTC offset in use is a multiple of 15 minutes
 _NEAR = 60_000_000  # CodeWorm writes a document down within seconds of its log line
 _WIDEST = 14 * 3_600_000_000 + _QUARTER  # the widest UTC offset in use is +14:00

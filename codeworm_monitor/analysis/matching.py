@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from codeworm_monitor.analysis.coverage import Micros, micros
-from codeworm_monitor.analysis.host_time import MISSING, in_utc, utc_offsets
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
+from codeworm_monitor.analysis.host_time import in_utc, utc_offsets
 from codeworm_monitor.snippets import Snippet
 
 __all__ = ["NOWHERE", "Places", "commit_moments", "matched"]

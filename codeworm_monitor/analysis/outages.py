@@ -10,10 +10,11 @@ import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.blame import blame, push_cause
-from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, losses_of, run_begins, steps_of, tracked
-from codeworm_monitor.analysis.steps import MISSING, Places, Step, Steps
+from codeworm_monitor.analysis.steps import Places, Step, Steps
 from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.dtypes import TEXT_DTYPE
 from codeworm_monitor.envelope import GapCause
 
 __all__ = ["KINDS", "outages"]
@@ -102,7 +103,6 @@ def _tell_unheard(traffic: Traffic, found: Sequence[_Outage]) -> None:
 
 
 def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
-    texts = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
     times = {
         name: pd.DatetimeIndex(
             np.array([getattr(one, name) for one in found], np.int64).view("datetime64[us]"), tz="UTC"
@@ -113,8 +113,8 @@ def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
         {
             "kind": pd.Categorical([one.kind for one in found], categories=list(KINDS)),
             **times,
-            "cause": pd.Series([_joined(one.causes) for one in found], dtype=texts),
-            "evidence": pd.Series([one.evidence for one in found], dtype=texts),
+            "cause": pd.Series([_joined(one.causes) for one in found], dtype=TEXT_DTYPE),
+            "evidence": pd.Series([one.evidence for one in found], dtype=TEXT_DTYPE),
             "cycles_lost": np.array([one.cycles_lost for one in found], np.int64),
         }
     )

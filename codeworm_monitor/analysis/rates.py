@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer
-from codeworm_monitor.analysis.coverage import Coverage, Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Coverage, Micros, micros
 from codeworm_monitor.analysis.cycles import OUTCOMES, cycles
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.analysis.zones import resolved
@@ -299,7 +299,7 @@ def _cells(found: pd.DataFrame, coverage: Coverage, every: Every, by: By, zone: 
     times = micros(found["ended_at"].where(found["ended_at"].notna(), found["started_at"]))
     if len(starts):
         bucket = np.clip(np.searchsorted(starts, times, "right") - 1, 0, len(starts) - 1)
-        codes = np.where(times == np.iinfo(np.int64).min, -1, bucket * width + groups)
+        codes = np.where(times == MISSING, -1, bucket * width + groups)
     else:
         codes = np.full(len(found), -1)
     shares = coverage.shares(starts, ends)

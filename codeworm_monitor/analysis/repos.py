@@ -12,11 +12,11 @@ import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer
 from codeworm_monitor.analysis.backlog_estimate import FUNCTION_TYPES, backlog_estimate, new_share
-from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.cycles import cycles
-from codeworm_monitor.analysis.document_rows import document_rows, label_column, text_column, time_column
-from codeworm_monitor.analysis.host_time import MISSING
+from codeworm_monitor.analysis.document_rows import document_rows, label_column, time_column
 from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.dtypes import text_column
 from codeworm_monitor.repositories import Repository, read_repositories
 
 __all__ = ["repos"]

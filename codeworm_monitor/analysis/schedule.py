@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer
-from codeworm_monitor.analysis.coverage import Coverage, Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Coverage, Micros, micros
 from codeworm_monitor.analysis.cycles import cycles
 from codeworm_monitor.analysis.extras import needed
 from codeworm_monitor.analysis.rates import HOUR, bucket_edges, utc_times, zone_name, zone_offsets
@@ -34,7 +34,6 @@ CONFIDENCE = 0.95
 
 _STRAY = 0.1
 """Share of starts that may come too early, after a restart or a long cycle, where the schedule still keeps its gap."""
-_MISSING = np.iinfo(np.int64).min
 
 Floats = npt.NDArray[np.float64]
 
@@ -163,9 +162,9 @@ def _commit_times(found: pd.DataFrame) -> tuple[Micros, npt.NDArray[np.bool_]]:
     committed = found[found["outcome"] == "committed"]
     pushing = np.nan_to_num(committed["push_s"].to_numpy(np.float64))
     ended = micros(committed["ended_at"])
-    is_exact = ended != _MISSING
+    is_exact = ended != MISSING
     times = np.where(is_exact, ended - (pushing * 1e6).astype(np.int64), micros(committed["started_at"]))
-    is_placed = times != _MISSING
+    is_placed = times != MISSING
     times, is_exact = times[is_placed], is_exact[is_placed]
     order = np.argsort(times, kind="stable")
     return times[order], is_exact[order]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.traffic import Traffic
 
 __all__ = ["Places", "Sequence", "coded", "heard_at"]
@@ -19,7 +19,6 @@ _CYCLE_BEGINS = "cycle_starting"
 _LOOKS_BACK = 64
 """So many stretches of equal names are looked through for those before a message."""
 _AT_ONE_TIME = 10_000_000  # microseconds
-_NO_TIME = np.iinfo(np.int64).min
 
 
 class Sequence:
@@ -126,14 +125,14 @@ class Sequence:
             return begins
         logs, events = self._frames
         told_by_log = order[told] < len(logs)
-        starts = pd.DataFrame({"is_log": told_by_log, "number": np.nan, "written": _NO_TIME})
+        starts = pd.DataFrame({"is_log": told_by_log, "number": np.nan, "written": MISSING})
         for frame, some, shift in ((logs, told_by_log, 0), (events, ~told_by_log, len(logs))):
             rows = order[told[some]] - shift
             starts.loc[some, "number"] = pd.to_numeric(frame["cycle_num"].iloc[rows], errors="coerce").to_numpy(
                 np.float64
             )
             starts.loc[some, "written"] = micros(frame["timestamp"].iloc[rows])
-        is_again = (starts.duplicated() & (starts["written"] != _NO_TIME)).to_numpy()
+        is_again = (starts.duplicated() & (starts["written"] != MISSING)).to_numpy()
         told, starts = told[~is_again], starts[~is_again]
         number = np.nan_to_num(starts["number"].to_numpy(np.float64), nan=-1)
         differs = np.ones(len(told), np.bool_)
@@ -161,7 +160,7 @@ def coded(labels: pd.Series[str]) -> tuple[Places, list[str]]:
 def heard_at(frame: pd.DataFrame) -> Micros:
     """Return when each message was received, or was written where that is missing, in microseconds."""
     received = micros(frame["received_at"])
-    is_missing = received == _NO_TIME
+    is_missing = received == MISSING
     return np.where(is_missing, micros(frame["timestamp"]), received) if is_missing.any() else received
 
 

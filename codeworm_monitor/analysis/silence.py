@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.pauses import Pauses
 from codeworm_monitor.analysis.steps import extra_value
 from codeworm_monitor.analysis.traffic import Traffic
@@ -47,7 +47,6 @@ _ANNOUNCING = {
 _RUNNING = frozenset({"daemon_starting", "state_loaded", "waiting_for_ollama", "llm_initialized", "cycle_starting"})
 """Messages that only a daemon which works sends: what goes on after `daemon_stopped` is the end of the last cycle."""
 _ISO_LENGTH = 40
-_MISSING = np.iinfo(np.int64).min  # a time, as `micros` gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +283,7 @@ def _messages(traffic: Traffic, now: datetime | None) -> list[tuple[float, str |
     frames = {Kind.LOGS: traffic.logs, Kind.EVENTS: traffic.events, Kind.STATS: traffic.stats}
     end = np.iinfo(np.int64).max if now is None else int(micros(pd.DatetimeIndex([now]))[0])
     times = {kind: micros(frame["received_at"]) for kind, frame in frames.items()}
-    known = np.concatenate([one[(one > _MISSING) & (one <= end)] for one in times.values()])
+    known = np.concatenate([one[(one > MISSING) & (one <= end)] for one in times.values()])
     if not len(known):
         return []
     oldest = max(0, len(known) - NEWEST)
@@ -308,7 +307,7 @@ def _messages(traffic: Traffic, now: datetime | None) -> list[tuple[float, str |
 def _announced(rows: pd.DataFrame, kind: Kind, names: list[str | None], received: Micros) -> list[float | None]:
     """Return in how many seconds each message announces the next one."""
     written = micros(rows["timestamp"])
-    begins = np.where(written == _MISSING, received, written)
+    begins = np.where(written == MISSING, received, written)
     waits: list[float | None] = [None] * len(rows)
     places = [place for place, name in enumerate(names) if name in _ANNOUNCING]
     if kind == Kind.EVENTS:

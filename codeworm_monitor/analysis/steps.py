@@ -11,13 +11,10 @@ import numpy.typing as npt
 import orjson
 import pandas as pd
 
-from codeworm_monitor.analysis.coverage import Micros, micros
+from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.traffic import Traffic
 
 __all__ = ["Step", "Steps", "extra_value"]
-
-MISSING = np.iinfo(np.int64).min
-"""A time that is missing, as `coverage.micros` gives it."""
 
 
 class Step(IntEnum):

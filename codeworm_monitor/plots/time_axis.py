@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codeworm_monitor.analysis.coverage import micros
+from codeworm_monitor.analysis.coverage import MISSING, micros
 from codeworm_monitor.analysis.rates import bucket_edges
 from codeworm_monitor.plots.canvas import width_in
 from codeworm_monitor.plots.lettering import SMALL, inert, spoken
@@ -37,7 +37,7 @@ def days(times: pd.Series[pd.Timestamp]) -> Days:
     if times.empty:
         return np.empty(0)
     counts = micros(times)
-    made = np.where(counts == np.iinfo(np.int64).min, np.nan, counts / 86_400e6)
+    made = np.where(counts == MISSING, np.nan, counts / 86_400e6)
     made[(made < _FIRST) | (made > _LAST)] = np.nan
     return made
 

@@ -11,7 +11,8 @@ from dateutil import tz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codeworm_monitor.analysis.host_time import MISSING, in_utc, utc_offsets
+from codeworm_monitor.analysis.coverage import MISSING
+from codeworm_monitor.analysis.host_time import in_utc, utc_offsets
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from support.recorded_frames import Script, recording
 
-from codeworm_monitor.analysis.steps import MISSING, Step, Steps, extra_value
+from codeworm_monitor.analysis.coverage import MISSING
+from codeworm_monitor.analysis.steps import Step, Steps, extra_value
 from codeworm_monitor.analysis.traffic import Traffic
 
 
