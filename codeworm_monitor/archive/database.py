@@ -236,8 +236,9 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def _check_application(database: sqlite3.Connection, path: Path) -> None:
-    (application,) = database.execute("PRAGMA application_id").fetchone()
+    # In this order: who makes the tables marks the file in the same transaction, maybe between these two questions.
     (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = database.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID and tables:
         raise ArchiveError(f"{path} is a database of another program: choose another directory")
 

@@ -61,6 +61,30 @@ def test_of_several_processes_that_make_it_at_one_time_each_finds_it_made(tmp_pa
     assert [process.communicate()[0] for process in processes] == [b"0\n"] * 6
 
 
+@pytest.mark.parametrize("opening", [open_for_reading, open_for_writing])
+def test_one_that_another_process_makes_while_it_is_looked_at_is_an_archive(tmp_path, monkeypatch, opening):
+    """What is asked of the file is answered before that process commits, or after it: both in one opening."""
+    asked_of = database_module._check_application
+    answered = []
+
+    class Asked:
+        def __init__(self, database):
+            self.database = database
+
+        def execute(self, statement):
+            found = self.database.execute(statement).fetchall()
+            if not answered:
+                answered.append(statement)
+                monkeypatch.setattr(database_module, "_check_application", asked_of)
+                open_for_writing(tmp_path).close()
+            return self.database.execute("SELECT * FROM (VALUES (?))", found[0])
+
+    monkeypatch.setattr(database_module, "_check_application", lambda database, path: asked_of(Asked(database), path))
+    (tmp_path / DATABASE).touch()
+    opening(tmp_path).close()
+    assert answered
+
+
 def test_opening_it_again_leaves_the_locks_of_the_connection_that_is_there(tmp_path):
     """Else another process deletes the log on closing, under the connection that goes on writing to it."""
     store = Store(tmp_path)
