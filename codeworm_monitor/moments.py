@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
-__all__ = ["duration", "micros_of", "plain_moment", "time_of"]
+__all__ = ["duration", "in_two_units", "micros_of", "plain_moment", "time_of"]
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -81,6 +81,16 @@ def duration(text: str) -> timedelta | None:
             raise ValueError(f"{unit} is no unit of time")
         total += timedelta(seconds=float(number) * seconds)
     return total
+
+
+def in_two_units(seconds: float) -> str:
+    """Return a length of time, rounded to seconds, in its two largest units: "1 h 30 min"."""
+    left, words = round(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number:
+            words.append(f"{number} {unit}")
+    return " ".join(words[:2])
 
 
 def time_of(micros: int) -> datetime:

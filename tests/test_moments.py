@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from codeworm_monitor.moments import plain_moment
+from codeworm_monitor.moments import in_two_units, plain_moment
 
 NOW = datetime(2026, 11, 22, 3, 30, tzinfo=UTC)
 
@@ -62,3 +62,11 @@ def test_or_in_the_zone_of_this_machine_if_that_is_wanted(value: str | datetime,
 def test_what_is_no_time_says_how_to_write_one(value: str, zone: timezone | None) -> None:
     with pytest.raises(ValueError, match="write a duration"):
         plain_moment(value, NOW.timestamp(), zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(12.4, "12 s"), (60, "1 min"), (5400, "1 h 30 min"), (3601, "1 h 1 s"), (90_061, "1 d 1 h"), (59.6, "1 min")],
+)
+def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert in_two_units(seconds) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["blame", "push_cause"]
+__all__ = ["blame", "last_line", "push_cause"]
 
 _LONGEST = 8_192
 """Characters that are looked at: of a traceback from its end, where the exception itself stands."""
@@ -63,9 +63,14 @@ def blame(event: str, error: str | None, exception: str | None) -> tuple[str, st
 @lru_cache(maxsize=512)
 def _blame(event: str, error: str, exception: str) -> tuple[str, str]:
     said, trace = error.lower(), exception.lower()
-    last = trace.rstrip().rpartition("\n")[2]
+    last = last_line(trace)
     kind = "ollama" if event == "llm_error" else _kind(said, trace, last)
     return kind, _cause(_CAUSES, f"{said} {last}", error or last)
+
+
+def last_line(traceback: str) -> str:
+    """Return the line of a traceback in which the exception itself stands."""
+    return traceback.rstrip().rpartition("\n")[2]
 
 
 def push_cause(error: str | None) -> str:

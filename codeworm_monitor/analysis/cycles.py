@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer, own
+from codeworm_monitor.analysis.blame import last_line
 from codeworm_monitor.analysis.coverage import MISSING, micros
 from codeworm_monitor.analysis.losses import Loss, is_after_loss, proven_losses
 from codeworm_monitor.analysis.steps import Step, Steps, extra_value
@@ -288,7 +289,7 @@ class _Pieced:
         if unsaid:  # then the traceback's last line says it
             tracebacks = self.steps.texts("exception", np.array([self.cycles[index].error for index in unsaid]))
             for index, text in zip(unsaid, tracebacks, strict=True):
-                errors[index] = text.rstrip().rpartition("\n")[2] or None if isinstance(text, str) else None
+                errors[index] = last_line(text) or None if isinstance(text, str) else None
         failed_push = self.places("push")
         is_failed = failed_push != NOWHERE
         is_failed[is_failed] = self.steps.step[failed_push[is_failed]] == Step.PUSH_FAILED

@@ -11,6 +11,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
+from codeworm_monitor.analysis.blame import last_line
 from codeworm_monitor.analysis.coverage import Micros
 from codeworm_monitor.analysis.sequence import Places, Sequence, coded, heard_at
 from codeworm_monitor.analysis.templates import READ, clean, template, templates
@@ -19,7 +20,7 @@ from codeworm_monitor.columns import LAYOUTS, TEXT
 from codeworm_monitor.conditions import Conditions
 from codeworm_monitor.records import Kind, level_rank
 
-__all__ = ["ErrorLines", "Level", "error_lines", "event_name", "last_line", "root_of"]
+__all__ = ["ErrorLines", "Level", "error_lines", "event_name", "root_of"]
 
 Level = str | list[str] | None
 """Of the lines that count, as for `where`; None: all."""
@@ -82,9 +83,8 @@ def event_name(event: str) -> str:
     return template(event) if " " in event.strip() else clean(event, _NAME)
 
 
-def last_line(traceback: str) -> str:
-    """Return the last line of a traceback, which says what was raised."""
-    return traceback.rstrip().rpartition("\n")[2].strip()
+def _raised(traceback: str) -> str:
+    return last_line(traceback).strip()
 
 
 def root_of(traceback: str) -> str | None:
@@ -159,7 +159,7 @@ def _merged(codes: Places, texts: list[str]) -> tuple[Places, list[str]]:
 def _words(logs: pd.DataFrame, rows: Places) -> tuple[Places, list[str]]:
     """Return, by row, what it says went wrong, as the number of a text; of nothing the text is empty."""
     found, pieces = np.full(len(rows), -1, np.int64), list[str]()
-    for name, read in (("error", str), ("exception", last_line), ("extra", _worded)):
+    for name, read in (("error", str), ("exception", _raised), ("extra", _worded)):
         unsaid = np.flatnonzero(found < 0)
         for start in range(0, len(unsaid), _AT_ONCE):
             some = unsaid[start : start + _AT_ONCE]

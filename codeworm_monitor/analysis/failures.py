@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer
+from codeworm_monitor.analysis.blame import last_line
 from codeworm_monitor.analysis.coverage import MISSING, Coverage, Micros, micros
-from codeworm_monitor.analysis.error_lines import ErrorLines, Level, error_lines, event_name, last_line, root_of
+from codeworm_monitor.analysis.error_lines import ErrorLines, Level, error_lines, event_name, root_of
 from codeworm_monitor.analysis.rates import bucket_edges, utc_times
 from codeworm_monitor.analysis.sequence import Places
 from codeworm_monitor.analysis.traffic import Traffic
@@ -253,7 +254,7 @@ def _preceded(kinds: _Kinds) -> tuple[pd.Series[str], npt.NDArray[np.float64]]:
 
 
 def _example(error: str | None, exception: str | None, extra: str | None) -> str | None:
-    line = None if exception is None else last_line(exception)
+    line = None if exception is None else last_line(exception).strip()
     if error and line:
         return line if error in line else f"{error}\n{line}"
     return error or line or extra

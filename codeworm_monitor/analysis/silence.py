@@ -16,6 +16,7 @@ from codeworm_monitor.analysis.pauses import Pauses
 from codeworm_monitor.analysis.steps import extra_value
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.conditions import Moment, moment
+from codeworm_monitor.moments import in_two_units
 from codeworm_monitor.records import Kind, LogLine, StatsSnapshot, WormEvent
 
 __all__ = ["Silence", "SilenceModel", "silence"]
@@ -356,9 +357,4 @@ def _spoken(seconds: float) -> str:
     """Return a length of time in its two largest units."""
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
-    left, words = round(seconds), []
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        number, left = divmod(left, size)
-        if number:
-            words.append(f"{number} {unit}")
-    return " ".join(words[:2])
+    return in_two_units(seconds)

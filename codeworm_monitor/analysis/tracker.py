@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from codeworm_monitor.analysis.blame import last_line
 from codeworm_monitor.analysis.steps import Step, Steps
 
 __all__ = ["NOWHERE", "Cycle", "Tracker", "told_counters"]
@@ -331,7 +332,7 @@ class Tracker:
     def _is_timeout(self, at: int) -> bool:
         """Tell whether the scheduler only had enough of waiting for a cycle."""
         trace = self._steps.texts("exception", np.array([at]))[0] or self._steps.texts("error", np.array([at]))[0]
-        return isinstance(trace, str) and "TimeoutError" in trace[-400:].rstrip().rpartition("\n")[2]
+        return isinstance(trace, str) and "TimeoutError" in last_line(trace[-400:])
 
     def _pushing(self, at: int) -> None:
         cycle = self._committed or self._still_pushed()

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from codeworm_monitor.moments import duration
+from codeworm_monitor.moments import duration, in_two_units
 
 __all__ = ["Span", "function_identity", "seconds_of", "spoken", "whole"]
 
@@ -73,9 +73,4 @@ def spoken(seconds: float) -> str:
         return "for ever"
     if seconds < 10:
         return f"{max(0.0, round(seconds, 1)):g} s"
-    left, words = round(seconds), []
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        number, left = divmod(left, size)
-        if number:
-            words.append(f"{number} {unit}")
-    return " ".join(words[:2])
+    return in_two_units(seconds)
