@@ -8,7 +8,6 @@ crash it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,21 +22,10 @@ from codeworm_monitor.envelope import Envelope, Mark
 from codeworm_monitor.payloads import normalise
 from codeworm_monitor.records import RELAY_CHANNEL, Kind, PublisherClock, kind_of
 from codeworm_monitor.rows import BUILDERS, OTHER_TIME, Row, RowReader, details
+from codeworm_monitor.stored import STORED, Integers, Messages, Truths
 from codeworm_monitor.written_times import WrittenTimes, read_times, settle
 
-__all__ = ["STORED", "Decoder", "Parsed", "parse", "stored", "stream_name"]
-
-STORED = pa.schema(
-    [
-        ("epoch", LABEL),
-        ("offset", pa.int64()),
-        ("received_at", pa.int64()),  # microseconds since 1970, UTC
-        ("channel", LABEL),
-        ("mark", TEXT),
-        ("payload", pa.large_binary()),  # JSON text and a line feed; no other line feed is in it
-    ]
-)
-"""Columns of stored messages."""
+__all__ = ["Decoder", "Parsed", "parse"]
 
 MOST_UNKNOWN = 32
 """Unknown keys whose values are put together column by column; a batch with more of them is read row by row."""
@@ -47,39 +35,13 @@ MOST_SHAPES = 200
 
 _EXACT = 2.0**53  # up to here a float is the integer that was written
 
-Integers = npt.NDArray[np.int64]
-Truths = npt.NDArray[np.bool_]
-
-
-def stored(
-    epochs: Sequence[str],
-    offsets: Sequence[int],
-    times: Sequence[int],
-    channels: Sequence[str],
-    marks: Sequence[str | None],
-    payloads: Sequence[bytes],
-) -> pa.RecordBatch:
-    """Return messages as a batch with the columns of `STORED`; times are microseconds."""
-    lines = [(payload.replace(b"\n", b" ") if b"\n" in payload else payload) + b"\n" for payload in payloads]
-    columns = (epochs, offsets, times, channels, marks, lines)
-    plain = (TEXT, pa.int64(), pa.int64(), TEXT, TEXT, pa.large_binary())
-    arrays = [pa.array(column, type_) for column, type_ in zip(columns, plain, strict=True)]
-    arrays[0], arrays[3] = arrays[0].dictionary_encode(), arrays[3].dictionary_encode()
-    return pa.RecordBatch.from_arrays(arrays, schema=STORED)
-
-
-def stream_name(channel: str) -> str:
-    """Return the name of the stream that a channel belongs to: a kind's, or the channel's own."""
-    kind = kind_of(channel)
-    return str(kind) if kind is not Kind.LOGS or channel.rpartition(":")[2] == Kind.LOGS else channel
-
 
 class _Group(NamedTuple):
     """Messages of one stream within a batch.
 
     Attributes:
         kind: What they are.
-        plain: Where in the batch those are that `fields` holds.
+        plain: Where in the log those are that `fields` holds.
         fields: Their columns.
         times: Their times, by key.
         odd: Where those are that are read one by one.
@@ -98,36 +60,24 @@ class Parsed(NamedTuple):
     """Messages whose payloads were read, and whose times wait for the publisher's clock.
 
     Attributes:
-        batch: The messages.
+        around: The messages without their payloads, in the order of the log.
         groups: What they say, by stream.
-        journal: Messages of the relay's own, by stream.
+        journal: By stream, messages of the relay's own: where they are, and their payloads.
     """
 
-    batch: pa.RecordBatch
+    around: pa.RecordBatch
     groups: dict[str, _Group]
-    journal: dict[str, pa.RecordBatch]
+    journal: dict[str, tuple[Integers, pa.Array]]
 
 
-def parse(batch: pa.RecordBatch) -> Parsed:
-    """Read the payloads of messages, which needs nothing of those before: any thread may do it ahead.
-
-    Args:
-        batch: Messages, no gaps, with the columns of `STORED`.
-    """
-    parsed = Parsed(batch, {}, {})
-    channels = batch.column(_CHANNEL)
-    codes, names = channels.indices.to_numpy(), channels.dictionary.to_pylist()
-    streams = [stream_name(name) for name in names]
-    for stream in dict.fromkeys(streams):
-        wanted = np.array([name == stream for name in streams])[codes]
-        rows = np.flatnonzero(wanted)
-        if not len(rows):
-            continue
-        some = batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+def parse(messages: Messages) -> Parsed:
+    """Read the payloads of messages, which needs nothing of those before: any thread may do it ahead."""
+    parsed = Parsed(messages.around, {}, {})
+    for stream, (rows, lines) in messages.by_stream().items():
         if stream == RELAY_CHANNEL:
-            parsed.journal[stream] = some
+            parsed.journal[stream] = rows, lines
         else:
-            parsed.groups[stream] = _parse(kind_of(stream), rows, some)
+            parsed.groups[stream] = _parse(kind_of(stream), rows, lines)
     return parsed
 
 
@@ -138,27 +88,29 @@ class Decoder:
         self.clock = PublisherClock()
         self._journal = RowReader()  # the relay's own lines tell nothing of the publisher's clock
 
-    def read(self, batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
-        """Return the rows by stream; their order stays.
-
-        Args:
-            batch: Messages, no gaps, with the columns of `STORED`.
-        """
-        return self.finish(parse(batch))
+    def read(self, messages: Messages) -> dict[str, pa.RecordBatch]:
+        """Return the rows by stream; their order stays."""
+        return self.finish(parse(messages))
 
     def finish(self, parsed: Parsed) -> dict[str, pa.RecordBatch]:
         """Return the rows of what was parsed, by stream; their order stays."""
-        result = {stream: self._of_journal(some) for stream, some in parsed.journal.items()}
-        own, other = self._times(parsed.batch, list(parsed.groups.values()))
-        around = parsed.batch.drop_columns([STORED.names[_PAYLOAD]])  # its bytes need not be moved once more
+        around = parsed.around
+        result = {
+            stream: self._of_journal(around.take(pa.array(rows)), lines)
+            for stream, (rows, lines) in parsed.journal.items()
+        }
+        own, other = self._times(around, list(parsed.groups.values()))
         for stream, group in parsed.groups.items():
             result[stream] = _build(around, group, own, other)
         return result
 
-    def _of_journal(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _of_journal(self, around: pa.RecordBatch, lines: pa.Array) -> pa.RecordBatch:
         reader = self._journal
         return BUILDERS[Kind.LOGS](
-            [reader.read(*where, _decoded(line)) for where, line in zip(_places(batch), _lines(batch), strict=True)]
+            [
+                reader.read(*where, _decoded(line))
+                for where, line in zip(_places(around), lines.to_pylist(), strict=True)
+            ]
         )
 
     def _times(self, batch: pa.RecordBatch, groups: list[_Group]) -> tuple[WrittenTimes, WrittenTimes]:
@@ -177,7 +129,7 @@ class Decoder:
                     other.put(group.plain, group.times[key])
                 holders = map(details, group.payloads) if group.kind is Kind.EVENTS else group.payloads
                 other.put(group.odd, read_times(_texts_of([holder.get(key) for holder in holders])))
-        received = batch.column(_RECEIVED).to_numpy()
+        received = batch.column("received_at").to_numpy()
         settle(self.clock, own, other, is_log, received)
         return own, other
 
@@ -185,9 +137,8 @@ class Decoder:
 # Payloads
 
 
-def _parse(kind: Kind, rows: Integers, batch: pa.RecordBatch) -> _Group:
+def _parse(kind: Kind, rows: Integers, lines: pa.Array) -> _Group:
     """Return the messages of one stream, apart by how they are read."""
-    lines = batch.column(_PAYLOAD)
     fields, times = _FIELDS[kind].empty_table(), dict[str, WrittenTimes]()
     is_odd = _are_odd(lines)
     shown, counts = lines, None
@@ -462,17 +413,10 @@ def _places(batch: pa.RecordBatch) -> list[tuple[str, Envelope]]:
     ]
 
 
-def _lines(batch: pa.RecordBatch) -> list[bytes]:
-    lines: list[bytes] = batch.column(_PAYLOAD).to_pylist()
-    return lines
-
-
 # As `rows` writes counts: none of what could be written in another way.
 _COUNT = r'"[^"{}\\\x00-\x1f]*":(?:0|[1-9][0-9]{0,17})'
 _COUNTS = rf'(?P<before>[{{,]"by_repo":)(?P<by_repo>\{{{_COUNT}(?:,{_COUNT})*\}})(?P<after>[,}}])'
 _NO_COUNTS = r"\10\3"
-
-_RECEIVED, _CHANNEL, _PAYLOAD = (STORED.get_field_index(name) for name in ("received_at", "channel", "payload"))
 
 
 def _plain_type(type_: pa.DataType) -> pa.DataType:

@@ -22,11 +22,13 @@ from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.columns import LAYOUTS, Layout
 from codeworm_monitor.conditions import Conditions, Moment, moment
-from codeworm_monitor.decoding import Decoder, Parsed, parse, stream_name
+from codeworm_monitor.decoding import Decoder, Parsed, parse
 from codeworm_monitor.envelope import Gap
+from codeworm_monitor.garbage import collection_paused
 from codeworm_monitor.moments import micros_of, time_of
 from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import Kind, LogLine, kind_of
+from codeworm_monitor.stored import stream_name
 from codeworm_monitor.stretches import Selection, Stretch, read_stretches
 from codeworm_monitor.tables import Table, gap_table, message_table
 from codeworm_monitor.worm_files import WormFiles
@@ -281,7 +283,7 @@ def archived_history(
     if span is not None:
         heard = (time_of(span[0]), time_of(span[1]) if until is None else until)
     # Closed also when Ctrl-C ends it: its threads must not read what the caller closes next.
-    with closing(stretches()) as pieces:
+    with closing(stretches()) as pieces, collection_paused():
         return collect(wish, pieces, now=now, heard=heard, files=files)
 
 

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from codeworm_monitor.archive.rows import micros
 from codeworm_monitor.client import EARLIEST, LATEST, Address
-from codeworm_monitor.decoding import Decoder, stored
+from codeworm_monitor.decoding import Decoder
 from codeworm_monitor.envelope import Gap, GapCause, Mark
 from codeworm_monitor.errors import ConnectError, RelayNotFoundError, TokenRefusedError
 from codeworm_monitor.history import Piece, Wish, decode
 from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import LEVELS
+from codeworm_monitor.stored import Messages, stored
 from codeworm_monitor.stretches import Stretch
 
 __all__ = ["ask", "pages"]
@@ -147,7 +148,7 @@ def _read(
             mark = None if entry.get("mark") is None else Mark(entry["mark"])
             rows.append((epoch, offset, reached, entry["channel"], mark, orjson.dumps(entry["data"])))
     columns: Any = zip(*rows, strict=True) if rows else ([],) * 6
-    return Stretch(stored(*columns), gaps, 0, {}), reached
+    return Stretch(Messages.of([stored(*columns)]), gaps, 0, {}), reached
 
 
 def _channels(wish: Wish) -> list[str] | None:

@@ -19,10 +19,10 @@ from codeworm_monitor.archive.database import DATABASE, plain_error
 from codeworm_monitor.archive.parquet import Part, first_line, literal
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.columns import TEXT, TIME
-from codeworm_monitor.decoding import stream_name
 from codeworm_monitor.errors import ArchiveDamagedError, ArchiveError
 from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import Kind, kind_of
+from codeworm_monitor.stored import stream_name
 from codeworm_monitor.stretches import hot_rows
 from codeworm_monitor.views import CYCLES, DOCUMENTS, LABELS, STORED_COLUMNS, gaps_view, label, message_view
 

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,12 +21,12 @@ from codeworm_monitor.archive.parquet import Part
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.rows import GAP, entry_of
 from codeworm_monitor.columns import LABEL, TEXT, TIME
-from codeworm_monitor.decoding import STORED, stored, stream_name
 from codeworm_monitor.envelope import Gap
 from codeworm_monitor.errors import ArchiveDamagedError
 from codeworm_monitor.records import Kind
+from codeworm_monitor.stored import STORED, Integers, Messages, stored, stream_name
 
-__all__ = ["Selection", "Stretch", "hot_rows", "read_stretches", "split_gaps"]
+__all__ = ["Selection", "Stretch", "hot_rows", "read_stretches"]
 
 HOT_ROWS = 25_000
 COLD_ROWS = 250_000
@@ -88,45 +88,53 @@ class Stretch(NamedTuple):
     """Rows of one span of time.
 
     Attributes:
-        messages: Those wanted, by time, epoch and offset, with the columns of `decoding.STORED`.
-        gaps: The gaps, each with the name of its epoch.
+        messages: Those wanted, by time, epoch and offset.
+        gaps: The gaps, each with the name of its epoch, likewise.
         until: Where the span ends, microseconds.
         newest: By the name of each epoch, the newest row that was in the archive when this was read: its offset, and when
             it was received.
     """
 
-    messages: pa.RecordBatch
+    messages: Messages
     gaps: list[tuple[str, Gap]]
     until: int
     newest: dict[str, tuple[int, int]]
 
 
 @dataclass(slots=True)
-class _Columns:
-    """Pieces of what will be a stretch."""
+class _Pieces:
+    """Pieces of what will be a stretch, each with the key of its epoch."""
 
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    keys: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    messages: list[pa.RecordBatch] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    gaps: list[tuple[int, int, int, str, Gap]] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch, key: int) -> None:
+        marks = batch.column("mark")
+        if marks.null_count < len(marks):
+            is_gap = pc.fill_null(pc.equal(marks, GAP), False)  # noqa: FBT003 (a value, not a flag)
+            for one in batch.filter(is_gap).to_pylist():
+                at, offset = one["received_at"], one["offset"]
+                gap = cast(Gap, entry_of(offset, at, "", GAP, one["payload"]))
+                self.gaps.append((at, key, offset, one["epoch"], gap))
+            batch = batch.filter(pc.invert(is_gap))
         if batch.num_rows:
-            self.batches.append(batch)
-            self.keys.append(np.full(batch.num_rows, key, np.int64))
+            self.messages.append(batch)
+            self.keys.append(key)
 
-    def in_order(self) -> pa.RecordBatch:
-        if not self.batches:
-            return _EMPTY
-        if len(self.batches) == 1:
-            batch = self.batches[0]
-        else:
-            batch = pa.Table.from_batches(self.batches).unify_dictionaries().combine_chunks().to_batches()[0]
-        columns = (batch.column("offset").to_numpy(), np.concatenate(self.keys), batch.column("received_at").to_numpy())
-        times, keys, offsets = columns[2], columns[1], columns[0]
+    def in_order(self) -> tuple[Messages, list[tuple[str, Gap]]]:
+        """Return all by time, epoch and offset."""
+        self.gaps.sort(key=itemgetter(0, 1, 2))
+        return Messages.of(self.messages, self._order), [gap[3:] for gap in self.gaps]
+
+    def _order(self, messages: pa.RecordBatch) -> Integers | None:
+        times, offsets = messages.column("received_at").to_numpy(), messages.column("offset").to_numpy()
+        keys = np.repeat(np.array(self.keys, np.int64), [batch.num_rows for batch in self.messages])
         later = times[1:] > times[:-1]
         same = (times[1:] == times[:-1]) & (
             (keys[1:] > keys[:-1]) | ((keys[1:] == keys[:-1]) & (offsets[1:] > offsets[:-1]))
         )
-        return batch if (later | same).all() else batch.take(pa.array(np.lexsort(columns)))
+        return None if (later | same).all() else np.lexsort((offsets, keys, times))
 
 
 _EMPTY = stored([], [], [], [], [], [])
@@ -164,19 +172,6 @@ def read_stretches(reader: ArchiveReader, since: int, until: int, selection: Sel
         since = stretch.until
 
 
-def split_gaps(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[tuple[str, Gap]]]:
-    """Return the messages of a batch, and its gaps, each with the name of its epoch."""
-    marks = batch.column("mark")
-    if marks.null_count == len(marks):
-        return batch, []
-    is_gap = pc.fill_null(pc.equal(marks, GAP), False)  # noqa: FBT003 (a value, not a flag)
-    gaps = []
-    for one in batch.filter(is_gap).to_pylist():
-        gap = entry_of(one["offset"], one["received_at"], "", GAP, one["payload"])
-        gaps.append((one["epoch"], cast(Gap, gap)))
-    return batch.filter(pc.invert(is_gap)), gaps
-
-
 def _read(reader: ArchiveReader, since: int, until: int, selection: Selection) -> Stretch:
     database = reader.database
     try:
@@ -192,21 +187,20 @@ def _read(reader: ArchiveReader, since: int, until: int, selection: Selection) -
             for key, name in names.items():
                 found = [row for query in _NEWEST if (row := database.execute(query, (key,)).fetchone())]
                 newest[name] = max(found, default=(0, 0))
-            columns = _Columns()
+            pieces = _Pieces()
             wanted, values = selection.as_sql()
             for key, first, last in _ranges(database, since, end):
                 # Along the numbering: there the rows lie side by side.
                 within = "offset BETWEEN ? AND ? AND +received_at >= ? AND +received_at < ?"
                 batch = hot_rows(database, (key, names[key]), f"{within} {wanted}", (first, last, since, end, *values))
-                columns.add(batch, key)
+                pieces.add(batch, key)
         finally:
             database.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise plain_error(reader.directory / DATABASE, error) from error
     for part in parts:
-        columns.add(_cold(reader.directory, part, names[part.epoch], since, end), part.epoch)
-    messages, gaps = split_gaps(columns.in_order())
-    return Stretch(messages, gaps, end, newest)
+        pieces.add(_cold(reader.directory, part, names[part.epoch], since, end), part.epoch)
+    return Stretch(*pieces.in_order(), end, newest)
 
 
 _PARTS = "SELECT * FROM parts WHERE first_at < ? AND last_at >= ? ORDER BY first_at"

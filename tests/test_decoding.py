@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codeworm_monitor.columns import LAYOUTS
-from codeworm_monitor.decoding import Decoder, stored, stream_name
+from codeworm_monitor.decoding import Decoder
 from codeworm_monitor.envelope import Envelope, Mark
 from codeworm_monitor.payloads import normalise
 from codeworm_monitor.records import kind_of
 from codeworm_monitor.rows import BUILDERS, Row, RowReader
 from codeworm_monitor.sources.recording import read_recording
+from codeworm_monitor.stored import Messages, stored, stream_name
 
 AT = 1_795_384_606_250_000
 
@@ -52,7 +53,7 @@ def plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def assert_same(batches: list[pa.RecordBatch]) -> None:
     decoder, found = Decoder(), dict[str, list[dict[str, Any]]]()
     for batch in batches:
-        for name, rows in decoder.read(batch).items():
+        for name, rows in decoder.read(Messages.of([batch])).items():
             rows.validate(full=True)
             assert rows.schema == LAYOUTS[kind_of(name)].schema
             found.setdefault(name, []).extend(rows.to_pylist())
@@ -214,7 +215,7 @@ def test_counts_by_repository_are_decoded_as_one_by_one(counts: bytes) -> None:
 def test_what_no_relay_would_have_stored_is_told_as_it_would_have_been(payload: bytes) -> None:
     text, value, _ = normalise(payload)
     assert orjson.loads(text) == value
-    (rows,) = Decoder().read(batch_of([("codeworm:logs", payload, None)])).values()
+    (rows,) = Decoder().read(Messages.of([batch_of([("codeworm:logs", payload, None)])])).values()
     assert json.loads(rows.to_pylist()[0]["extra"]) == value
 
 
@@ -230,12 +231,12 @@ def test_the_publishers_clock_is_learnt_through_a_change_of_its_zone() -> None:
     assert_same([batch_of(sent)])
     decoder = Decoder()
     assert_same([batch_of(sent[:3]), batch_of(sent[3:6], first=4), batch_of(sent[6:], first=7)])
-    minutes = decoder.read(batch_of(sent))["events"].column("timestamp").to_pylist()
+    minutes = decoder.read(Messages.of([batch_of(sent)]))["events"].column("timestamp").to_pylist()
     assert [(time.hour, time.minute) for time in minutes[:4]] == [(21, 57)] * 4
 
 
 def test_levels_are_lower_case_however_they_come() -> None:
     sent: list[Sent] = [("codeworm:logs", orjson.dumps({"level": level}), None) for level in ("INFO", "info", "Info")]
-    rows = Decoder().read(batch_of(sent))["logs"]
+    rows = Decoder().read(Messages.of([batch_of(sent)]))["logs"]
     assert rows.column("level").to_pylist() == ["info"] * 3
     assert rows.column("level").dictionary.to_pylist() == ["info"]

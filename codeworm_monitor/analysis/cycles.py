@@ -19,6 +19,7 @@ from codeworm_monitor.analysis.steps import Step, Steps, extra_value
 from codeworm_monitor.analysis.tracker import NOWHERE, Cycle, Tracker, told_counters
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.dtypes import text_column
+from codeworm_monitor.garbage import collection_paused
 
 __all__ = ["GIVEN_UP_AFTER", "OUTCOMES", "cycles", "losses_of", "run_begins", "steps_of", "tracked"]
 
@@ -69,14 +70,17 @@ def cycles(traffic: Traffic) -> Answer:
     """
     found = traffic.found.get("cycles")
     if not isinstance(found, Answer):
-        found = traffic.found["cycles"] = answer(_pieced(traffic).frame(), traffic.coverage, "cycles")
+        with collection_paused():
+            frame = _pieced(traffic).frame()
+        found = traffic.found["cycles"] = answer(frame, traffic.coverage, "cycles")
     return own(found)
 
 
 def _pieced(traffic: Traffic) -> _Pieced:
     found = traffic.found.get("pieced")
     if not isinstance(found, _Pieced):
-        found = traffic.found["pieced"] = _Pieced(traffic)
+        with collection_paused():
+            found = traffic.found["pieced"] = _Pieced(traffic)
     return found
 
 

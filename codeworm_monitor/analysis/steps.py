@@ -14,7 +14,7 @@ import pandas as pd
 from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.traffic import Traffic
 
-__all__ = ["Step", "Steps", "extra_value"]
+__all__ = ["Places", "Step", "Steps", "extra_value"]
 
 
 class Step(IntEnum):
@@ -224,11 +224,23 @@ class Steps:
                 self.is_one_shot[place] = True
         return found
 
-    def _codes(self, name: str, steps: Sequence[Step]) -> list[int]:
+    def _codes(self, name: str, steps: Sequence[Step]) -> Places:
         places = np.flatnonzero(np.isin(self.step, steps))
         codes = np.full(len(self), -1, np.int64)
-        codes[places] = pd.factorize(self.texts(name, places))[0]
-        return list(map(int, codes))
+        if name == "target" and self._functions:
+            codes[places] = pd.factorize(self.texts(name, places))[0]
+            return codes
+        sources = self._source[places]
+        some = [places[sources == source] for source in range(len(self._frames))]
+        found = [
+            (of_source, frame[name].iloc[self._row[of_source]])
+            for of_source, frame in zip(some, self._frames, strict=True)
+            if len(of_source) and name in frame
+        ]
+        if found:
+            numbers = pd.factorize(pd.concat([values for _, values in found], ignore_index=True))[0]
+            codes[np.concatenate([of_source for of_source, _ in found])] = numbers
+        return codes
 
 
 def extra_value(extra: object, name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from codeworm_monitor.analysis.blame import last_line
+from codeworm_monitor.analysis.plain_cycles import LENGTH, plain_cycles
 from codeworm_monitor.analysis.steps import Step, Steps
 
 __all__ = ["NOWHERE", "Cycle", "Tracker", "told_counters"]
@@ -102,8 +103,8 @@ class Tracker:
         self._is_log: list[bool] = steps.is_log.tolist()
         self._one_shot: list[bool] = steps.is_one_shot.tolist()
         self._numbers: list[float] = steps.cycle_num.tolist()
-        self._targets = steps.targets
-        self._commits = steps.commits
+        self._targets: list[int] = steps.targets.tolist()
+        self._commits: list[int] = steps.commits.tolist()
         self._begins: list[int] = []
         self._open: list[Cycle] = []
         self._overdue: list[Cycle] = []  # the scheduler gave up waiting for them, and they may go on
@@ -149,12 +150,56 @@ class Tracker:
         is_again = np.zeros(len(codes), np.bool_)
         is_again[1:] = (codes[1:] == Step.ANNOUNCED) & (codes[:-1] == Step.ANNOUNCED)
         places = np.flatnonzero(~is_again)
-        for at, step in zip(places.tolist(), codes[places].tolist(), strict=True):
-            by_step[step](at)
+        is_plain = plain_cycles(self._steps, places).tolist()
+        ats, told = places.tolist(), codes[places].tolist()
+        index = 0
+        while index < len(ats):
+            if is_plain[index] and self._is_at_rest(ats[index], self._commits[ats[index + 5]]):
+                self._take_plain(*ats[index : index + LENGTH])
+                index += LENGTH
+                continue
+            step = told[index]
+            by_step[step](ats[index])
             self._has_begun = True
             if step not in _ENDING:
                 self._is_late_end = False
+            index += 1
         return self.cycles
+
+    # The usual case, made quick: what the handlers below make of a plain cycle while nothing else is under way
+
+    def _is_at_rest(self, at: int, commit: int) -> bool:
+        """Tell whether nothing needs to be told apart from a plain cycle that starts here and ends in this commit."""
+        if self._open or self._overdue or self._late or self._waits or self._is_stopped:
+            return False
+        if self._last_number is not None and self._numbers[at] <= self._last_number:
+            return False
+        return len(self._halves) < _REMEMBERED and commit not in self._halves
+
+    def _take_plain(
+        self,
+        start_log: int,
+        start_event: int,
+        analyzing: int,
+        documenting: int,
+        generating: int,
+        result: int,
+        at_commit: int,
+        push: int,
+        stats: int,
+        _announced: int,
+    ) -> None:
+        number = self._last_number = int(self._numbers[start_log])
+        cycle = self._newest = Cycle(self.run, number, start_log)
+        cycle.index = len(self.cycles)
+        self.cycles.append(cycle)
+        cycle.start_log, cycle.start_event, cycle.analyzing = start_log, start_event, analyzing
+        cycle.documenting, cycle.generating, cycle.target = documenting, generating, self._targets[analyzing]
+        cycle.outcome, cycle.result, cycle.at_commit = "committed", result, at_commit
+        cycle.push, cycle.stats, cycle.last = push, stats, stats
+        self.counters[self.run].append((stats, 0))
+        self._committed = self._unpushed = self._succeeded = None
+        self._is_late_end, self._has_begun = False, True
 
     @property
     def begins(self) -> list[int]:
