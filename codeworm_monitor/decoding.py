@@ -214,7 +214,7 @@ def _without_counts(lines: pa.Array) -> tuple[pa.Array, pa.Array, Truths]:
     told = pc.count_substring(texts, '"by_repo"').to_numpy()
     are_unclear = (told > 1) | ((told == 1) & ~pc.is_valid(counts).to_numpy(zero_copy_only=False))
     for index, text in enumerate(counts.to_pylist()):
-        if text is not None and orjson.dumps(orjson.loads(text)).decode() != text:  # a name that comes twice
+        if text is not None and len(orjson.loads(text)) != text.count('":'):  # a name that comes twice
             are_unclear[index] = True
     shown = pc.replace_substring_regex(texts, _COUNTS, _NO_COUNTS)
     return shown.cast(pa.large_binary()), counts, are_unclear

@@ -307,9 +307,10 @@ def _joined(
 
 def _cold(directory: Path, part: Part, epoch: str, since: int, until: int) -> pa.RecordBatch:
     path = directory / part.path
+    is_cut = part.first_at < since or part.last_at >= until
     try:
         with closing(pq.ParquetFile(path)) as file:
-            groups = _row_groups(file.metadata, since, until)
+            groups = _row_groups(file.metadata, since, until) if is_cut else list(range(file.num_row_groups))
             table = file.read_row_groups(
                 groups, columns=["offset", "received_at", "mark", "payload"], use_threads=False
             )
@@ -319,11 +320,11 @@ def _cold(directory: Path, part: Part, epoch: str, since: int, until: int) -> pa
         raise ArchiveDamagedError(path, str(error).partition("\n")[0]) from error
     times = table.column("received_at").cast(pa.int64()).combine_chunks()
     payloads = table.column("payload").cast(TEXT).combine_chunks()
-    if part.first_at < since or part.last_at >= until:
+    if is_cut:
         is_within = pc.and_(pc.greater_equal(times, since), pc.less(times, until))
         table, times, payloads = table.filter(is_within), times.filter(is_within), payloads.filter(is_within)
-    text = np.frombuffer(payloads.buffers()[2] or b"", np.uint8)
-    if (text == ord(_SEPARATOR)).any():
+    text = payloads.buffers()[2]
+    if text is not None and _SEPARATOR.encode() in text.to_pybytes():  # to copy and search is faster than to compare
         payloads = pc.replace_substring(payloads, _SEPARATOR, " ")
     lines = pc.binary_join_element_wise(payloads, pa.scalar("", TEXT), pa.scalar(_SEPARATOR, TEXT))
     count = len(times)
