@@ -268,15 +268,17 @@ class _Pieced:
         """Return seconds each cycle waited for Ollama: before its target was found, and after."""
         before, after = np.zeros(len(self.cycles)), np.zeros(len(self.cycles))
         for index, cycle in enumerate(self.cycles):
-            found = max(cycle.analyzing, cycle.documenting, cycle.generating)
+            found = max(cycle.analyzing, cycle.documenting, cycle.generating) if cycle.waits else NOWHERE
             for begin, end in cycle.waits:
                 span = self.seconds(np.array([begin]), np.array([end]))[0]
                 (after if NOWHERE < found < begin else before)[index] += span
-            # Waiting is told by logs alone.
-            is_unheard = max(cycle.start_log, cycle.start_event) == NOWHERE and not cycle.is_one_shot
-            if cycle.has_lost_wait or is_unheard or max(cycle.start_log, cycle.documenting) == NOWHERE:
-                before[index] = np.nan
-                after[index] = np.nan if found == NOWHERE else after[index]
+        # Waiting is told by logs alone.
+        is_one_shot = np.array([cycle.is_one_shot for cycle in self.cycles], bool)
+        is_lost = np.array([cycle.has_lost_wait for cycle in self.cycles], bool)
+        is_lost |= (self.places("start_log", "start_event") == NOWHERE) & ~is_one_shot
+        is_lost |= self.places("start_log", "documenting") == NOWHERE
+        before[is_lost] = np.nan
+        after[is_lost & (self.places("analyzing", "documenting", "generating") == NOWHERE)] = np.nan
         return before, after
 
     def _messages(self) -> npt.NDArray[np.object_]:

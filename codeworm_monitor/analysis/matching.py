@@ -41,7 +41,7 @@ def matched(snippets: Sequence[Snippet], cycles: pd.DataFrame, zone: tzinfo) -> 
     """
     local, aware = _read_times([snippet.documented_at for snippet in snippets])
     moments = commit_moments(cycles)
-    commits = [None if pd.isna(commit) else commit for commit in cycles["commit"]]
+    commits = cycles["commit"].astype("object").where(cycles["commit"].notna(), None).tolist()
     chosen = np.full(len(snippets), NOWHERE, np.int64)
     its_moment = np.full(len(snippets), MISSING)
     by_commit = _single([snippet.git_commit for snippet in snippets])
@@ -101,8 +101,9 @@ def _single(keys: Sequence[str | None]) -> dict[str, int]:
 
 def _told(cycles: pd.DataFrame, places: Places) -> list[tuple[str, ...]]:
     """Return repository, target and kind of document of some cycles; an empty text stands for what is unknown."""
-    columns = [cycles[name].astype("object").to_numpy()[places] for name in ("repo", "target", "doc_type")]
-    return [tuple("" if pd.isna(text) else text for text in row) for row in zip(*columns, strict=True)]
+    some = cycles[["repo", "target", "doc_type"]].iloc[places]
+    columns = [values.astype("object").where(values.notna(), "") for _, values in some.items()]
+    return list(zip(*columns, strict=True))
 
 
 def _agree(snippet: Snippet, told: tuple[str, ...]) -> bool:
@@ -120,15 +121,15 @@ def _nearest(
 ) -> tuple[Places, Places]:
     """Return documents and cycles of hashes that several have: those that tell the same at the same time."""
     taken = set(chosen.tolist())
+    sought = [place for place in range(len(snippets)) if chosen[place] == NOWHERE and times[place] != MISSING]
+    hashes = {snippets[place].git_commit for place in sought}
     others = [
-        place for place, commit in enumerate(commits) if commit and place not in taken and moments[place] != MISSING
+        place
+        for place, commit in enumerate(commits)
+        if commit and commit in hashes and place not in taken and moments[place] != MISSING
     ]
     hashes = {commits[place] for place in others}
-    rows = [
-        place
-        for place, snippet in enumerate(snippets)
-        if chosen[place] == NOWHERE and snippet.git_commit in hashes and times[place] != MISSING
-    ]
+    rows = [place for place in sought if snippets[place].git_commit in hashes]
     numbers: dict[Hashable, int] = {}
     left = _side(
         [

@@ -149,13 +149,14 @@ def _configure(frame: pd.DataFrame, configured: Sequence[Repository], *, is_know
 
 
 def _newest(names: Sequence[str], done: pd.DataFrame, made: pd.DataFrame | None) -> Micros:
-    newest: dict[str | None, int] = {}
+    newest: dict[str, int] = {}
     sources = [(done["repo"], done[time]) for time in ("started_at", "ended_at")]
     if made is not None:
         sources.append((made["repo"], made["documented_at"]))
     for repo, times in sources:
-        for name, time in zip(_texts(repo), micros(times).tolist(), strict=True):
-            newest[name] = max(newest.get(name, MISSING), time)
+        latest = pd.Series(micros(times)).groupby(repo.astype("object").to_numpy(), sort=False).max()
+        for name, time in latest.items():
+            newest[str(name)] = max(newest.get(str(name), MISSING), int(time))
     return np.array([newest.get(name, MISSING) for name in names], np.int64)
 
 
