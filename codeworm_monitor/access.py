@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -37,16 +38,25 @@ class AccessRules:
       machine. A missing one is no browser's and passes. `null` never passes.
     - **Token**, unless none is wanted or the origin is allowed without one: in the header `Authorization: Bearer`,
       as `?token=`, or as a subprotocol `codeworm.token.…`. Compared in constant time.
+    - **A known page** needs none for what the original dashboard shows: its REST API and its WebSocket, not the archive,
+      `/info` or `/metrics`. Its front end knows of no token, so that something else must tell it from other sites; what
+      a browser says of a page, and lets no script change, does (`is_known_page`). A page is known if its origin is allowed,
+      or, with a front end served by the relay itself, if it is the relay's own, addressed as this machine, by a
+      connection from this machine that no proxy forwards. A rebound name fails at Host, another site at Origin or
+      Referer. Programs on this machine can claim to be that page, as they can claim an allowed origin: who serves a
+      front end lets the users of this machine see what it shows, and nobody on another one.
 
     Attributes:
         token: What must be presented; None: nothing.
         origins: Origins of pages that may connect without a token.
         hosts: Names by which the relay may be addressed, beside IP addresses and localhost.
+        serves_pages: Whether the relay serves a front end of its own.
     """
 
     token: str | None
     origins: Sequence[str] = ()
     hosts: Sequence[str] = ()
+    serves_pages: bool = False
 
     def check_host(self, host: str | None) -> Refusal | None:
         """Judge the Host header."""
@@ -91,6 +101,31 @@ class AccessRules:
             return None
         return Refusal(401, "The token is wrong; a relay makes a new one at each start unless --token sets it.")
 
+    def is_known_page(
+        self, *, origins: Sequence[str], referers: Sequence[str], sites: Sequence[str], host: str | None, is_local: bool
+    ) -> bool:
+        """Tell whether a request comes from a page that may ask what the original dashboard shows.
+
+        Args:
+            origins: Origin headers. Browsers send one to another origin, and to any WebSocket.
+            referers: Referer headers. Browsers send one, at least with the origin, to the page's own origin.
+            sites: Sec-Fetch-Site headers, which newer browsers send where they trust the connection.
+            host: The Host header, which was judged.
+            is_local: Whether the connection comes from this machine, and was not forwarded.
+        """
+        if origins:
+            page = origins[0] if len(origins) == 1 else ""
+        elif len(referers) == 1 and list(sites) in ([], ["same-origin"]):
+            scheme, _, rest = referers[0].partition("://")
+            page = f"{scheme}://{_UP_TO_PATH.split(rest, maxsplit=1)[0]}"
+        else:
+            return False
+        if self._is_listed(page):
+            return True
+        scheme, _, netloc = page.partition("://")
+        is_own = scheme.lower() in ("http", "https") and host is not None and netloc.lower() == host.lower()
+        return self.serves_pages and is_local and is_own and _is_loopback(_hostname(host))
+
     def _is_listed(self, origin: str) -> bool:
         return origin.rstrip("/").lower() in (one.rstrip("/").lower() for one in self.origins)
 
@@ -108,6 +143,9 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+_UP_TO_PATH = re.compile(r"[/?#\\]")
 
 
 def _is_loopback(name: str | None) -> bool:

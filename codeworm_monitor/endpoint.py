@@ -10,10 +10,8 @@ import logging
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from http import HTTPStatus
 from itertools import chain
 from typing import cast
-from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -22,18 +20,21 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from codeworm_monitor import frames
-from codeworm_monitor.access import AccessRules, Refusal
+from codeworm_monitor.access import AccessRules
 from codeworm_monitor.admission import Admission
 from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.catchup import CatchUp
 from codeworm_monitor.connection import ReaderConnection
+from codeworm_monitor.dashboard_api import DashboardAPI
 from codeworm_monitor.envelope import Cursor, Envelope
 from codeworm_monitor.errors import FrameError, PortTakenError, RelayError
 from codeworm_monitor.fanout import BATCH, Fanout, is_v1
 from codeworm_monitor.filters import Filter
-from codeworm_monitor.http import Answer, respond
+from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub, Start
+from codeworm_monitor.reception import Reception
 from codeworm_monitor.records import Kind, kind_of
+from codeworm_monitor.static_files import StaticFiles
 from codeworm_monitor.statistics import RateMeter
 
 __all__ = ["Endpoint"]
@@ -69,7 +70,9 @@ class Endpoint:
         answer: Answers HTTP requests on other paths than the WebSocket's, given path and query; None is answered 404.
         channels: Channels relayed, as `hello` tells them.
         version: Version told to readers.
-        path: Path of the WebSocket.
+        path: Path of the WebSocket, which is at `reception.API_SOCKET` too.
+        dashboard: The original dashboard's REST API; None: it is not served.
+        static: The front end served beside it; None: none is.
         history: Messages in the v1 history.
         admission: How many may be connected.
         max_inbound: Largest message taken from a reader, in bytes.
@@ -90,6 +93,8 @@ class Endpoint:
         channels: Sequence[str],
         version: str,
         path: str = "/ws",
+        dashboard: DashboardAPI | None = None,
+        static: StaticFiles | None = None,
         history: int = 200,
         admission: Admission | None = None,
         max_inbound: int = 64 * 2**10,
@@ -103,17 +108,13 @@ class Endpoint:
         self.hub = hub
         self.connected = 0
         """Readers that connected so far."""
-        self.refused = 0
-        """Requests refused by the rules or at the bound of readers."""
         self.evicted = 0
         """Readers cut because they took nothing for `send_timeout` seconds, answered no ping, or flooded the relay."""
         self.fanout = Fanout(hub, window=window, heartbeat=heartbeat)
         self._send_timeout = send_timeout
-        self._rules = rules
-        self._answer = answer
+        self._reception = Reception(rules, answer, socket_path=path, dashboard=dashboard, static=static)
         self._channels = list(channels)
         self._version = version
-        self._path = path
         self._history = history
         self.admission = admission or Admission(max_readers=10_000, max_per_address=256, max_handshakes=1_000)
         """Counts of who is connected."""
@@ -138,6 +139,11 @@ class Endpoint:
     def catching_up(self) -> int:
         """Readers that are served from the archive now."""
         return 0 if self._catch_up is None else self._catch_up.readers
+
+    @property
+    def refused(self) -> int:
+        """Requests refused by the rules or at the bound of readers."""
+        return self._reception.refused
 
     @property
     def readers(self) -> int:
@@ -260,35 +266,11 @@ class Endpoint:
     # HTTP, and the handshake
 
     async def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        try:
-            target = urlsplit(request.path)
-        except ValueError:
-            self.refused += 1
-            return respond(request, Answer(HTTPStatus.BAD_REQUEST, b"This is no address.\n"))
-        headers = request.headers
-        hosts, origins = headers.get_all("Host"), headers.get_all("Origin")
-        host = hosts[0] if len(hosts) == 1 else None
-        refusal = self._rules.check_host(host)
-        is_public = target.path in ("/livez", "/readyz")
-        if refusal is None and not is_public:
-            refusal = self._rules.check_origin(origins, host) or self._rules.check_token(
-                origins=origins,
-                authorization=headers.get("Authorization") if len(headers.get_all("Authorization")) == 1 else None,
-                query=target.query,
-                subprotocols=_offered(request),
-            )
-        if refusal is None and target.path != self._path:
-            answer = await self._answer(target.path, target.query)
-            if answer is not None:
-                return respond(request, answer)
-            refusal = Refusal(404, f"Nothing is here; the WebSocket is at {self._path}.")
-        if refusal is None:
-            assert isinstance(connection, ReaderConnection)
-            refusal = self.admission.check(connection.address)
-        if refusal is None:
-            return None
-        self.refused += 1
-        return respond(request, Answer(HTTPStatus(refusal.status), f"{refusal.reason}\n".encode()))
+        assert isinstance(connection, ReaderConnection)
+        response = await self._reception.receive(request, connection)
+        if response is None and (refusal := self.admission.check(connection.address)) is not None:
+            response = self._reception.refuse(request, refusal)
+        return response
 
     # WebSocket
 
@@ -434,12 +416,6 @@ def _send(connection: ReaderConnection, text: bytes) -> None:
 def _within(text: str, size: int) -> str:
     """Return as much of a text as takes at most `size` bytes."""
     return text.encode(errors="replace")[:size].decode(errors="ignore")
-
-
-def _offered(request: Request) -> list[str]:
-    return [
-        name.strip() for header in request.headers.get_all("Sec-WebSocket-Protocol") for name in header.split(",")[:16]
-    ]
 
 
 def _select_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -27,6 +27,7 @@ from codeworm_monitor.archive.upkeep import Upkeep
 from codeworm_monitor.archive.writer import ArchiveWriter
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.backoff import delays
+from codeworm_monitor.dashboard_api import DashboardAPI
 from codeworm_monitor.embedded import EmbeddedServer, Presence, running_redis
 from codeworm_monitor.endpoint import Endpoint
 from codeworm_monitor.envelope import Gap, GapCause
@@ -38,6 +39,7 @@ from codeworm_monitor.pages import history_page, parse_page_request
 from codeworm_monitor.settings import RelaySettings, redacted
 from codeworm_monitor.sources import Connected, Disconnected, Message, Probe, Source
 from codeworm_monitor.sources.redis import RedisSource
+from codeworm_monitor.static_files import StaticFiles
 from codeworm_monitor.statistics import RelayStatistics, prometheus_text
 
 __all__ = ["Relay"]
@@ -105,7 +107,7 @@ class Relay:
         self._endpoint: Endpoint | None = None
         self._announcement: Path | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_closed = False
+        self._is_started = self._is_closed = False
         self._outages = 0
         self._lost: Disconnected | None = None
         self._state_since = time.time()
@@ -161,17 +163,27 @@ class Relay:
             ArchiveTooNewError: A newer release wrote it.
             EmbeddedServerError: The embedded server was needed and did not come up.
             RelayError: The relay was started before.
+            SettingError: A certificate, a front end or a file's place cannot be used.
         """
-        if self._endpoint is not None or self._is_closed:
+        if self._is_started or self._is_closed:
             raise RelayError("a relay is started once; make a new one")
+        self._is_started = True
         settings = self.settings
+        dashboard, static = await asyncio.to_thread(_dashboard, settings)
         endpoint = self._endpoint = Endpoint(
             self.hub,
-            AccessRules(token=self.token, origins=settings.v1_origin, hosts=settings.allowed_host),
+            AccessRules(
+                token=self.token,
+                origins=settings.v1_origin,
+                hosts=settings.allowed_host,
+                serves_pages=static is not None,
+            ),
             answer=self._answer,
             channels=settings.channels,
             version=__version__,
             path=settings.path,
+            dashboard=dashboard,
+            static=static,
             history=settings.history,
             admission=Admission(
                 max_readers=settings.max_readers,
@@ -488,6 +500,16 @@ def _portions(messages: list[Message], most: int, most_bytes: int) -> Iterator[l
             yield from _portions(portion, (len(portion) + 1) // 2, most_bytes)
         else:
             yield portion
+
+
+def _dashboard(settings: RelaySettings) -> tuple[DashboardAPI, StaticFiles | None]:
+    """Return what answers the original front end, and the files of one; looks at the disk."""
+    static = None if settings.static is None else StaticFiles(settings.static)
+    if static is not None:
+        static.check()
+        if settings.codeworm_db is None:
+            log.warning("--static without --codeworm-db: what the front end counts stays at zero")
+    return DashboardAPI(settings.codeworm_db, settings.codeworm_config), static
 
 
 def _tls_context(certificate: str | None, key: str | None) -> ssl.SSLContext | None:

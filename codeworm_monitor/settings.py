@@ -14,7 +14,15 @@ from urllib.parse import quote, urlsplit
 
 from codeworm_monitor.errors import SettingError
 
-__all__ = ["DEFAULT_CHANNELS", "ENVIRONMENT_PREFIX", "RelaySettings", "SettingField", "redacted", "setting_fields"]
+__all__ = [
+    "DEFAULT_CHANNELS",
+    "ENVIRONMENT_PREFIX",
+    "OWN_PATHS",
+    "RelaySettings",
+    "SettingField",
+    "redacted",
+    "setting_fields",
+]
 
 ENVIRONMENT_PREFIX = "CODEWORM_MONITOR_"
 DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
@@ -22,13 +30,10 @@ DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
 
 MAX_CHANNEL = 200
 
-_TAKEN_PATHS = frozenset(
-    f"/{name}"
-    for name in (
-        *("livez", "readyz", "metrics", "info", "history"),
-        *("health", "stats", "repos", "recent", "activity", "languages"),
-    )
-)
+OWN_PATHS = frozenset(("/livez", "/readyz", "/metrics", "/info", "/history"))
+"""What the relay tells of itself over HTTP."""
+_DASHBOARD_PATHS = ("/health", "/stats", "/repos", "/recent", "/activity", "/languages")
+_TAKEN_PATHS = OWN_PATHS.union(_DASHBOARD_PATHS, (f"/api{path}" for path in _DASHBOARD_PATHS), ("/api", "/api/"))
 """What the same port answers over HTTP."""
 
 
@@ -107,6 +112,11 @@ class RelaySettings:
         None, "Directory of CodeWorm's configuration, which holds repos.yaml; it is only read. None: likewise."
     )
 
+    # Beside it
+    static: str | None = _setting(
+        None, "Directory of a built web front end, such as the original dashboard's, that is served at /. None: none."
+    )
+
     # Bounds
     history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
     backlog: int = _setting(200_000, "Newest messages kept for readers that resume.")
@@ -145,6 +155,8 @@ class RelaySettings:
             raise SettingError("port", f"{self.port} is not between 0 and 65535")
         if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or self.path in _TAKEN_PATHS:
             raise SettingError("path", f"{self.path!r} is no usable path; /ws is the original's")
+        if self.path == "/" and self.static is not None:
+            raise SettingError("path", "'/' is where --static serves its front end; /ws is the original's")
         if self.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,256}", self.token):
             raise SettingError("token", "8 to 256 letters, digits and any of . _ ~ - (it must fit a URL and a header)")
         if self.token is not None and self.no_token:
@@ -166,6 +178,8 @@ class RelaySettings:
             value = getattr(self, name)
             if value is not None and (not value or "\0" in value):
                 raise SettingError(name, f"name {what}, or leave it out")
+        if self.static is not None and (not self.static or "\0" in self.static):
+            raise SettingError("static", "name a directory, or leave it out")
         if not 0 < self.archive_days <= 36_525:
             raise SettingError("archive_days", f"{self.archive_days} is not between 0 and 36,525 days")
         if not 0 <= self.window <= 1:

@@ -87,3 +87,69 @@ def test_no_header_makes_the_rules_raise(one: str, other: str) -> None:
     RULES.check_host(one)
     RULES.check_origin([one], other)
     assert check(authorization=one, query=other, subprotocols=[one, other]) == 401
+
+
+def is_known(rules: AccessRules, **request: Any) -> bool:
+    own = {"origins": [], "referers": ["http://127.0.0.1:8765/repos"], "sites": ["same-origin"]}
+    return rules.is_known_page(**{**own, "host": "127.0.0.1:8765", "is_local": True, **request})
+
+
+SERVING = AccessRules(token=TOKEN, origins=["http://localhost:5173", "http://ollama.lan:8765"], serves_pages=True)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"sites": []},
+        {"referers": ["http://LOCALHOST:8765"], "host": "localhost:8765"},
+        {"referers": ["https://[::1]:8765/?a=b"], "host": "[::1]:8765"},
+        {"origins": ["http://127.0.0.1:8765"], "referers": [], "sites": ["cross-site"]},
+        {"origins": ["http://localhost:5173"], "referers": []},
+        {"referers": ["http://localhost:5173/"], "is_local": False},
+        {"referers": ["http://ollama.lan:8765/"], "host": "ollama.lan:8765", "is_local": False},
+    ],
+)
+def test_a_page_of_the_relay_on_this_machine_and_of_an_allowed_origin_is_known(request_: dict[str, Any]) -> None:
+    assert is_known(SERVING, **request_)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"referers": []},
+        {"referers": ["http://127.0.0.1:8765/"] * 2},
+        {"sites": ["cross-site"]},
+        {"sites": ["same-site"]},
+        {"sites": ["none"]},
+        {"sites": ["same-origin"] * 2},
+        {"is_local": False},
+        {"referers": ["http://127.0.0.1:3000/"]},
+        {"referers": ["http://evil.example/http://127.0.0.1:8765/"]},
+        {"referers": ["http://127.0.0.1:8765@evil.example/"]},
+        {"referers": ["http://127.0.0.1:8765\\@evil.example/"], "host": "127.0.0.1:8765@evil.example"},
+        {"referers": ["file://127.0.0.1:8765/"]},
+        {"referers": ["127.0.0.1:8765"]},
+        {"referers": ["://127.0.0.1:8765"]},
+        {"host": None},
+        {"host": "192.168.1.7:8765", "referers": ["http://192.168.1.7:8765/"]},
+        {"host": "ollama.lan", "referers": ["http://ollama.lan/"]},
+        {"origins": ["http://evil.example"]},
+        {"origins": ["http://127.0.0.1:8765", "http://evil.example"]},
+        {"origins": ["null"]},
+        {"origins": [""]},
+    ],
+)
+def test_no_other_page_is_known(request_: dict[str, Any]) -> None:
+    assert not is_known(SERVING, **request_)
+
+
+def test_without_a_front_end_of_its_own_only_allowed_origins_are_known() -> None:
+    assert not is_known(RULES)
+    assert is_known(RULES, referers=["http://localhost:5173/"])
+
+
+@given(st.text(max_size=100), st.text(max_size=100))
+def test_no_header_of_a_page_makes_the_rules_raise(one: str, other: str) -> None:
+    assert not is_known(RULES, origins=[one], host=other)
+    assert not is_known(RULES, referers=[one], sites=[], host=other)

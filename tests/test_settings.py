@@ -36,6 +36,7 @@ def test_the_defaults_are_safe():
             for name in [
                 *("livez", "readyz", "metrics", "info", "history"),
                 *("health", "stats", "repos", "recent", "activity", "languages"),
+                *("api", "api/", "api/health", "api/stats", "api/languages"),
             ]
         ),
         *(
@@ -244,3 +245,8 @@ def test_settings_shown_show_no_secret():
 def test_a_password_in_the_query_is_hidden_whole():
     assert redacted("redis://host:6379/0?password=ab@cd") == "redis://host:6379/0?password=***"
     assert redacted("redis://host/0?password=a&b@c&db=1") == "redis://host/0?password=***&db=1"
+
+
+def test_a_front_end_and_the_websocket_cannot_both_be_at_the_root() -> None:
+    with pytest.raises(SettingError, match="path"):
+        RelaySettings(path="/", static="dist")
