@@ -17,6 +17,7 @@ Every error that this package raises on purpose derives from `MonitorError`::
     │   └── RecordingError          a file of recorded traffic cannot be read
     ├── MissingExtraError       an answer needs a library of an extra
     ├── CodeWormFileError       a file of CodeWorm's own cannot be read
+    ├── OllamaError             Ollama was not reached, or did not answer as it does
     └── ConnectError            the notebook side could not reach a relay
         ├── RelayNotFoundError      no relay is known or none answers
         └── TokenRefusedError       the relay wants another token
@@ -39,6 +40,7 @@ __all__ = [
     "FrameError",
     "MissingExtraError",
     "MonitorError",
+    "OllamaError",
     "PortTakenError",
     "RecordingError",
     "RelayError",
@@ -174,6 +176,20 @@ class MissingExtraError(MonitorError):
 
 class CodeWormFileError(MonitorError):
     """A file of CodeWorm's own, its database or its configuration, is unknown, missing, or cannot be read."""
+
+
+class OllamaError(MonitorError):
+    """Ollama was not reached, or what answers at its URL is not Ollama.
+
+    Attributes:
+        url: Where it was looked for.
+        reason: What went wrong, in few words.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"Ollama at {url}: {reason}")
 
 
 class ConnectError(MonitorError):

@@ -27,7 +27,7 @@ from codeworm_monitor.envelope import Gap
 from codeworm_monitor.garbage import collection_paused
 from codeworm_monitor.moments import micros_of, time_of
 from codeworm_monitor.progress import Progress
-from codeworm_monitor.records import Kind, LogLine, kind_of
+from codeworm_monitor.records import RELAY_CHANNEL, Kind, LogLine, kind_of
 from codeworm_monitor.stored import stream_name
 from codeworm_monitor.stretches import Selection, Stretch, read_stretches
 from codeworm_monitor.tables import Table, gap_table, message_table
@@ -132,7 +132,13 @@ class History(Questions):
             )
         if self._traffic is None:
             begun, ended = self._heard
-            made = Traffic.of(logs=self.logs.df, events=self.events.df, stats=self.stats.df, gaps=self.gaps)
+            made = Traffic.of(
+                logs=self.logs.df,
+                events=self.events.df,
+                stats=self.stats.df,
+                gaps=self.gaps,
+                journal=self.channel(RELAY_CHANNEL).df,
+            )
             newest = made.until if ended is None else ended
             end = min(self.until, self.since if newest is None else newest)
             begin = min(self.since, end)

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.analysis.traffic import Traffic, ollama_records
 from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.client import Address
 from codeworm_monitor.columns import TEXT
@@ -24,7 +24,7 @@ from codeworm_monitor.errors import ArchiveError, ConnectError, RelayNotFoundErr
 from codeworm_monitor.history import Choice, Heard, History, Piece, Wish, archived_history, collect, table_rows
 from codeworm_monitor.inquiry import ask, pages
 from codeworm_monitor.queries import ArchiveQueries
-from codeworm_monitor.records import Kind
+from codeworm_monitor.records import RELAY_CHANNEL, Kind
 from codeworm_monitor.streams import Stream
 from codeworm_monitor.worm_files import PathText, WormFiles
 
@@ -64,7 +64,7 @@ class Past:
         self._lock = threading.Lock()
         self._found: tuple[str, Path | None] | None = None  # an epoch, and the directory that holds it
         self._queries: ArchiveQueries | None = None
-        self._live_traffic: tuple[tuple[int, ...], Traffic] | None = None
+        self._live_traffic: tuple[tuple[object, ...], Traffic] | None = None
         self.files = WormFiles()
         """Where CodeWorm's own files are."""
 
@@ -123,7 +123,10 @@ class Past:
     def traffic(self) -> Traffic:
         """Return what the live tables hold, as frames, with the gaps, up to when messages were taken in."""
         intake, until = self._intake, self._heard_until()
-        version = (intake.gaps.version, *(stream.version for stream in intake.by_kind.values()))
+        journal = None if (own := intake.others.get(RELAY_CHANNEL)) is None else ollama_records(own.df)
+        # What else the relay says of itself changes no answer.
+        told = None if journal is None else (len(journal), str(journal["received_at"].max()))
+        version = (intake.gaps.version, told, *(stream.version for stream in intake.by_kind.values()))
         if self._live_traffic is not None:
             known, traffic = self._live_traffic
             if known == version and (until is None or traffic.until is None or until - traffic.until < FRESH):
@@ -134,6 +137,7 @@ class Past:
             events=frames[Kind.EVENTS],
             stats=frames[Kind.STATS],
             gaps=intake.gaps.df,
+            journal=journal,
             until=until,
         )
         if (begin := self._whole_from()) is not None:

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ from codeworm_monitor.errors import ArchiveError, EmbeddedServerError, RelayErro
 from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import Journal
+from codeworm_monitor.ollama_watcher import OllamaWatcher
 from codeworm_monitor.pages import history_page, parse_page_request
 from codeworm_monitor.settings import RelaySettings, redacted
 from codeworm_monitor.sources import Connected, Disconnected, Message, Probe, Source
@@ -97,6 +98,11 @@ class Relay:
             max_payload=self.settings.max_payload,
         )
         self._journal = Journal(self._record)
+        self._ollama = (
+            None
+            if self.settings.ollama is None
+            else OllamaWatcher(self.settings.ollama, every=self.settings.ollama_every, note=self._journal.note)
+        )
         self.upstream = "" if source is None else source.name
         """Where messages come from, without secrets."""
         self.redis_url: str | None = self.settings.redis_url
@@ -218,6 +224,8 @@ class Relay:
             await self.aclose()
             raise
         self._tasks.append(asyncio.create_task(self._read(source), name="relay:read"))
+        if self._ollama is not None:
+            self._tasks.append(asyncio.create_task(self._ollama.run(), name="relay:ollama"))
         log.info("relaying %s from %s at %s", ", ".join(settings.channels), self.upstream, self.url)
         return self
 
@@ -444,6 +452,7 @@ class Relay:
             last_message_at=hub.snapshot.last_message_at,
             readers_catching_up=endpoint.catching_up,
             archive=None if self._archive is None else self._archive.status,
+            ollama=None if self._ollama is None else self._ollama.status,
         )
 
     @property
@@ -476,6 +485,7 @@ class Relay:
                     "codeworm": await asyncio.to_thread(
                         worm_files.told, self.settings.codeworm_db, self.settings.codeworm_config
                     ),
+                    "ollama": None if self._ollama is None else asdict(self._ollama.status),
                 }
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:

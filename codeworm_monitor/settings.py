@@ -116,6 +116,11 @@ class RelaySettings:
     static: str | None = _setting(
         None, "Directory of a built web front end, such as the original dashboard's, that is served at /. None: none."
     )
+    ollama: str | None = _setting(
+        None,
+        "Ollama to look at, such as http://127.0.0.1:11434: its state is told on codeworm:relay. None: not at all.",
+    )
+    ollama_every: float = _setting(30.0, "Seconds between two looks at Ollama.")
 
     # Bounds
     history: int = _setting(200, "Messages of logs and events that a v1 reader is sent on connect.")
@@ -180,6 +185,12 @@ class RelaySettings:
                 raise SettingError(name, f"name {what}, or leave it out")
         if self.static is not None and (not self.static or "\0" in self.static):
             raise SettingError("static", "name a directory, or leave it out")
+        if self.ollama is not None and not re.fullmatch(r"https?://[^/\s@?#]+/?", self.ollama):
+            raise SettingError(
+                "ollama", f"{redacted(self.ollama)!r} cannot be used; one looks like http://127.0.0.1:11434"
+            )
+        if not 1 <= self.ollama_every <= 86_400:
+            raise SettingError("ollama_every", f"{self.ollama_every} is not between 1 and 86,400 seconds")
         if not 0 < self.archive_days <= 36_525:
             raise SettingError("archive_days", f"{self.archive_days} is not between 0 and 36,525 days")
         if not 0 <= self.window <= 1:

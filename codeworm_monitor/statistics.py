@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 if TYPE_CHECKING:
     from codeworm_monitor.archive.writer import ArchiveStatus
+    from codeworm_monitor.ollama_watcher import OllamaStatus
 
 __all__ = ["RateMeter", "ReaderLag", "RelayStatistics", "prometheus_text"]
 
@@ -98,6 +99,7 @@ class RelayStatistics:
         last_message_at: When the newest message came; None before the first.
         readers_catching_up: Readers that are served from the archive, now.
         archive: The archive; None if nothing is kept.
+        ollama: Ollama beside it; None if it is not looked at.
     """
 
     version: str
@@ -135,6 +137,7 @@ class RelayStatistics:
     last_message_at: float | None
     readers_catching_up: int
     archive: ArchiveStatus | None
+    ollama: OllamaStatus | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields by name, ready for JSON."""
@@ -185,7 +188,16 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
         ("probe_age_seconds", "Since the newest probe through Redis that came back was sent.", now.probe_age),
         ("probe_round_trip_seconds", "What that probe took.", now.probe_round_trip),
     ]
-    gauges += [(name, text, number) for name, text, number in optional if number is not None]
+    if (ollama := now.ollama) is not None:
+        optional += [
+            ("ollama_reachable", "1 while Ollama answers.", ollama.is_reachable),
+            ("ollama_models", "Models that Ollama holds in memory.", ollama.models_loaded),
+            ("ollama_model_bytes", "Bytes that they take.", ollama.size),
+            ("ollama_vram_bytes", "Those of them in the memory of graphics cards.", ollama.size_vram),
+            ("ollama_look_age_seconds", "Since the newest look at Ollama ended.", ollama.age),
+            ("ollama_round_trip_seconds", "What the newest look that went well took.", ollama.round_trip),
+        ]
+    gauges += [(name, text, float(number)) for name, text, number in optional if number is not None]
     for name, text, number in gauges:
         yield GaugeMetricFamily(prefix + name, text, value=number)
     counters: list[tuple[str, str, float]] = [
@@ -198,6 +210,8 @@ def _metrics(now: RelayStatistics) -> Iterator[Metric]:
     ]
     if now.archive is not None:
         counters.append(("archive_lost", "Entries that could not be archived.", now.archive.lost))
+    if now.ollama is not None:
+        counters.append(("ollama_outages", "Stretches in which Ollama was not reachable.", now.ollama.outages))
     for name, text, number in counters:
         yield CounterMetricFamily(prefix + name, text, value=number)
     labelled: list[tuple[str, str, str, Mapping[str, int]]] = [

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from codeworm_monitor.analysis.answer import Answer, answer, own
 from codeworm_monitor.analysis.blame import blame, push_cause
 from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.cycles import GIVEN_UP_AFTER, cycles, losses_of, run_begins, steps_of, tracked
+from codeworm_monitor.analysis.downtime import Outage, united, unreached
 from codeworm_monitor.analysis.steps import Places, Step, Steps
 from codeworm_monitor.analysis.traffic import Traffic
 from codeworm_monitor.dtypes import TEXT_DTYPE
@@ -24,6 +25,7 @@ KINDS = ("ollama", "commit", "push", "database", "redis", "relay", "daemon")
 
 _MOST_CAUSES = 5
 """That are named of one outage."""
+_LASTS = np.iinfo(np.int64).max
 _SILENCE = int(GIVEN_UP_AFTER.total_seconds() * 1e6)
 _FAILED = (Step.FAILED, Step.LLM_ERROR, Step.TASK_ERROR)
 _MENDED = {
@@ -42,23 +44,14 @@ _BEGUN = {int(Step.DAEMON_STARTING): "daemon_starting", int(Step.LLM_READY): "ll
 _UPSTREAM = {str(GapCause.SOURCE_OUTAGE): "redis", str(GapCause.RELAY_RESTART): "relay"}
 
 
-@dataclass(slots=True)
-class _Outage:
-    kind: str
-    started_at: int
-    ended_at: int
-    causes: list[str] = field(default_factory=list)
-    evidence: str = ""
-    cycles_lost: int = 0
-
-
 def outages(traffic: Traffic) -> Answer:
     """Return the stretches in which something was down or failing, in the order of their beginnings.
 
     A stretch begins with the first sign of failure (of a generation or a push: when it was begun) and ends with the first
     sign that it works again; a single failure is a stretch as well. What nobody tells is not guessed: a process that ended
     without a word is told by its successor's start, a silent one after 45 minutes (the daemon's own dead man's switch) beyond
-    the time that it had announced.
+    the time that it had announced. If the relay looks at Ollama (`--ollama`), what it saw is part of the answer: a time
+    in which Ollama could not be reached is exact to the looks, and one outage with what the daemon says of it.
 
     Args:
         traffic: Messages and gaps of a stretch of time.
@@ -76,7 +69,7 @@ def outages(traffic: Traffic) -> Answer:
     return own(found)
 
 
-def _all(traffic: Traffic) -> list[_Outage]:
+def _all(traffic: Traffic) -> list[Outage]:
     steps = steps_of(traffic)
     lost = {cycle.result for cycle in tracked(traffic) if cycle.outcome in ("failed", "llm_error")}
     found = [
@@ -88,11 +81,25 @@ def _all(traffic: Traffic) -> list[_Outage]:
     ]
     found += _silences(traffic, steps, found)
     found += _dead_mans(steps, found)
+    if len(traffic.journal):  # last: that the relay could not reach Ollama explains no silence of the daemon
+        found = _with_looks(traffic, steps, found)
     _tell_unheard(traffic, found)
     return sorted(found, key=lambda one: (one.started_at, KINDS.index(one.kind)))
 
 
-def _tell_unheard(traffic: Traffic, found: Sequence[_Outage]) -> None:
+def _with_looks(traffic: Traffic, steps: Steps, found: Sequence[Outage]) -> list[Outage]:
+    """Return outages, with those of Ollama united with what the relay saw of it."""
+    since = MISSING if traffic.since is None else int(micros(pd.DatetimeIndex([traffic.since]))[0])
+    works = [*_MENDED["ollama"], Step.RECOVERED, Step.LLM_READY]
+    told = [one for one in found if one.kind == "ollama"]
+    proofs = np.sort(steps.received[np.isin(steps.step, works)])
+    return [
+        *(one for one in found if one.kind != "ollama"),
+        *united(told, unreached(traffic.journal, since), proofs),
+    ]
+
+
+def _tell_unheard(traffic: Traffic, found: Sequence[Outage]) -> None:
     """Say of outages how long of them nobody listened: they may have been over, and begun again."""
     ended = [one for one in found if one.ended_at != MISSING and one.kind not in _UPSTREAM.values()]
     starts, ends = (np.array([getattr(one, name) for one in ended], np.int64) for name in ("started_at", "ended_at"))
@@ -102,7 +109,7 @@ def _tell_unheard(traffic: Traffic, found: Sequence[_Outage]) -> None:
             one.evidence += f"; for {minutes:,.0f} minutes of it nobody listened"
 
 
-def _frame(found: Sequence[_Outage]) -> pd.DataFrame:
+def _frame(found: Sequence[Outage]) -> pd.DataFrame:
     times = {
         name: pd.DatetimeIndex(
             np.array([getattr(one, name) for one in found], np.int64).view("datetime64[us]"), tz="UTC"
@@ -126,7 +133,7 @@ def _joined(causes: Sequence[str]) -> str:
     return "; ".join(different[:_MOST_CAUSES]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _failures(steps: Steps, lost: set[int]) -> Iterator[_Outage]:
+def _failures(steps: Steps, lost: set[int]) -> Iterator[Outage]:
     """Yield stretches of failing cycles, and of waiting for Ollama, by who failed."""
     places = np.flatnonzero(np.isin(steps.step, [*_FAILED, Step.WAITING]))
     errors, traces = steps.texts("error", places), steps.texts("exception", places)
@@ -152,12 +159,12 @@ def _stretches(
     mended: Places,
     lost: set[int],
     answered: Places | None = None,
-) -> Iterator[_Outage]:
+) -> Iterator[Outage]:
     """Fold signs of failure, in order, and the places of signs that it works, into stretches.
 
     `lost`: where cycles ended that failed.
     """
-    current: _Outage | None = None
+    current: Outage | None = None
     signs, last, end = 0, "", -1
     step, waiting = steps.step, int(Step.WAITING)
     for place, cause, said in [*bad, (len(steps), "", "")]:
@@ -171,7 +178,8 @@ def _stretches(
         if place == len(steps):
             return
         if current is None:
-            current = _Outage(kind, _begun(steps, place), MISSING)
+            current = Outage(kind, _begun(steps, place), MISSING, first_sign=int(steps.time[place]))
+        current.last_sign = int(steps.time[place])
         current.causes.append(cause)
         current.cycles_lost += place in lost
         signs, last = signs + 1, said
@@ -201,7 +209,7 @@ def _begun(steps: Steps, place: int) -> int:
     return int(steps.time[place])
 
 
-def _pushes(steps: Steps) -> Iterator[_Outage]:
+def _pushes(steps: Steps) -> Iterator[Outage]:
     places = np.flatnonzero(steps.step == Step.PUSH_FAILED)
     bad = [
         (place, push_cause(error), f"push_failed: {_first_line(error)}")
@@ -210,7 +218,7 @@ def _pushes(steps: Steps) -> Iterator[_Outage]:
     yield from _stretches(steps, "push", bad, np.flatnonzero(steps.step == Step.PUSHED), set())
 
 
-def _restarts(traffic: Traffic, steps: Steps) -> Iterator[_Outage]:
+def _restarts(traffic: Traffic, steps: Steps) -> Iterator[Outage]:
     """Yield stretches in which the daemon did not run: from its stop, or last word, to its next start."""
     heard = np.sort(_received(traffic))
     interrupted = (cycle for cycle in tracked(traffic) if cycle.outcome == "interrupted" and not cycle.is_one_shot)
@@ -236,7 +244,7 @@ def _first(places: Places, after: int, before: int) -> int:
     return int(places[index]) if index < len(places) and places[index] < before else -1
 
 
-def _restart(steps: Steps, stop: int, start: int, how: str, heard: Micros, lost: int) -> _Outage:
+def _restart(steps: Steps, stop: int, start: int, how: str, heard: Micros, lost: int) -> Outage:
     if stop >= 0:
         signal = ""
         for before in range(stop - 1, max(-1, stop - 40), -1):
@@ -254,10 +262,10 @@ def _restart(steps: Steps, stop: int, start: int, how: str, heard: Micros, lost:
         evidence = "no daemon_stopped"
     end = MISSING if start < 0 else max(begin, int(steps.time[start]))
     evidence += f", then {how}" if start >= 0 else ", and nothing since"
-    return _Outage("daemon", begin, end, [cause], evidence, lost)
+    return Outage("daemon", begin, end, [cause], evidence, lost)
 
 
-def _upstream(traffic: Traffic) -> Iterator[_Outage]:
+def _upstream(traffic: Traffic) -> Iterator[Outage]:
     """Yield what the relay itself told: that it could not hear Redis, or was not running."""
     gaps = traffic.gaps[traffic.gaps["cause"].astype(object).isin(list(_UPSTREAM))]
     if gaps.empty:
@@ -279,42 +287,50 @@ def _upstream(traffic: Traffic) -> Iterator[_Outage]:
             missing = numbers[after] - numbers[before] - 1 - seen
             lost = int(missing) if missing > 0 else 0
         detail = gap.detail if isinstance(gap.detail, str) else ""
-        yield _Outage(_UPSTREAM[str(gap.cause)], start, end, [str(gap.cause).replace("_", " ")], detail, lost)
+        yield Outage(_UPSTREAM[str(gap.cause)], start, end, [str(gap.cause).replace("_", " ")], detail, lost)
 
 
-def _losses(traffic: Traffic) -> Iterator[_Outage]:
+def _losses(traffic: Traffic) -> Iterator[Outage]:
     """Yield stretches in which the publisher was not heard and nobody noticed."""
     for loss in losses_of(traffic):
         missing = loss.last - loss.first + 1
         which = f"cycle {loss.first} was" if missing == 1 else f"cycles {loss.first} to {loss.last} were"
-        yield _Outage("redis", loss.started_at, loss.ended_at, ["messages lost"], f"{which} never heard", missing)
+        yield Outage("redis", loss.started_at, loss.ended_at, ["messages lost"], f"{which} never heard", missing)
 
 
-def _silences(traffic: Traffic, steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
+def _silences(traffic: Traffic, steps: Steps, known: Sequence[Outage]) -> Iterator[Outage]:
     """Yield silences of a daemon that had announced to be at work earlier."""
     heard = np.sort(_received(traffic))
     if not len(heard):
         return
     until = heard[-1] if traffic.until is None else int(micros(pd.DatetimeIndex([traffic.until]))[0])
     ends = np.append(heard[1:], until)
+    places = np.flatnonzero(ends - heard > _SILENCE)
+    begins, ends = heard[places], ends[places]
     told = np.flatnonzero(steps.next_at != MISSING)
-    coverage = traffic.coverage
-    for index in np.flatnonzero(ends - heard > _SILENCE).tolist():
-        begin, end = int(heard[index]), int(ends[index])
-        newest = int(np.searchsorted(steps.received[told], begin, "right")) - 1 if len(told) else -1
-        due = int(steps.next_at[told[newest]]) if newest >= 0 else begin
-        begin_due = max(begin, min(due, end))
-        # What the relay did not hear, and what is known already, is no silence of the daemon's.
-        heard_for = (end - begin_due) * float(coverage.shares(np.array([begin_due]), np.array([end]))[0])
-        is_known = any(one.started_at < end and (one.ended_at == MISSING or one.ended_at > begin) for one in known)
-        if heard_for > _SILENCE and not is_known:
-            minutes = (end - begin) / 60e6
-            lasts = index == len(heard) - 1
-            evidence = f"nothing was heard for {minutes:,.0f} minutes"
-            yield _Outage("daemon", begin, MISSING if lasts else end, ["silent though a cycle was due"], evidence)
+    newest = np.searchsorted(steps.received[told], begins, "right") - 1
+    due = np.where(newest >= 0, steps.next_at[told[newest]], begins) if len(told) else begins
+    begins_due = np.maximum(begins, np.minimum(due, ends))
+    # What the relay did not hear, and what is known already, is no silence of the daemon's.
+    heard_for = (ends - begins_due) * traffic.coverage.shares(begins_due, ends)
+    is_silence = (heard_for > _SILENCE) & ~_meet(known, begins, ends)
+    for place, begin, end in zip(places[is_silence], begins[is_silence], ends[is_silence], strict=True):
+        lasts = place == len(heard) - 1
+        evidence = f"nothing was heard for {(end - begin) / 60e6:,.0f} minutes"
+        yield Outage("daemon", int(begin), MISSING if lasts else int(end), ["silent though a cycle was due"], evidence)
 
 
-def _dead_mans(steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
+def _meet(known: Sequence[Outage], begins: Micros, ends: Micros) -> npt.NDArray[np.bool_]:
+    """Tell which of these spans have time in common with an outage."""
+    by_start = sorted(known, key=lambda one: one.started_at)
+    starts = np.array([one.started_at for one in by_start], np.int64)
+    latest = np.array([_LASTS if one.ended_at == MISSING else one.ended_at for one in by_start], np.int64)
+    latest = np.append(MISSING, np.maximum.accumulate(latest))  # the end of all that began before each of them
+    found: npt.NDArray[np.bool_] = latest[np.searchsorted(starts, ends, "left")] > begins
+    return found
+
+
+def _dead_mans(steps: Steps, known: Sequence[Outage]) -> Iterator[Outage]:
     """Yield what the daemon itself complained of and nothing else explains: no commit for long, though cycles ran."""
     committed = np.flatnonzero(steps.step == Step.COMMITTED)
     done = -1
@@ -333,7 +349,7 @@ def _dead_mans(steps: Steps, known: Sequence[_Outage]) -> Iterator[_Outage]:
         if not is_explained and not (between == Step.SKIPPED).any():
             told = steps.extra(place, "minutes_since_last_commit")
             minutes = f" for {told:g} minutes" if isinstance(told, (int, float)) else ""
-            yield _Outage("daemon", begin, end, [f"no commit{minutes}"], "dead_mans_switch_triggered")
+            yield Outage("daemon", begin, end, [f"no commit{minutes}"], "dead_mans_switch_triggered")
 
 
 def _received(traffic: Traffic) -> Micros:

@@ -14,9 +14,14 @@ from codeworm_monitor.analysis.coverage import Coverage, micros
 from codeworm_monitor.columns import GAP_LAYOUT, LAYOUTS, Layout
 from codeworm_monitor.records import RELAY_CHANNEL, Kind
 
-__all__ = ["Traffic"]
+__all__ = ["Traffic", "ollama_records"]
 
 _ENDS = ("started_at", "ended_at")
+_JOURNAL = ("received_at", "timestamp", "event", "error", "extra")
+_OF_OLLAMA = tuple(
+    f"ollama_{what}"
+    for what in ("reachable", "unreachable", "models", "version_changed", "unchanged", "still_unreachable")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class Traffic:
         since: Beginning of the stretch, UTC; None: there is nothing.
         until: Its end: now, of what goes on; of a recording the newest message.
         heard_from: When listening began, if that was later than `since`; what lies before was not heard.
+        journal: What the relay tells of Ollama, in the order it was told: received_at, timestamp (datetime64[us, UTC]),
+            event, error, extra (object).
     """
 
     logs: pd.DataFrame
@@ -40,6 +47,7 @@ class Traffic:
     since: datetime | None
     until: datetime | None
     heard_from: datetime | None = None
+    journal: pd.DataFrame = field(default_factory=lambda: ollama_records(None))
     found: dict[object, object] = field(default_factory=dict, repr=False)
     """What was worked out of it already, by question; an answer that rests on another finds it here."""
 
@@ -51,6 +59,7 @@ class Traffic:
         events: pd.DataFrame | None = None,
         stats: pd.DataFrame | None = None,
         gaps: pd.DataFrame | None = None,
+        journal: pd.DataFrame | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Traffic:
@@ -61,6 +70,7 @@ class Traffic:
             events: So.
             stats: So.
             gaps: So.
+            journal: The relay's own channel, columns as `logs`, if it is not among them.
             since: None: from the first message.
             until: None: to the last, which is part of it.
 
@@ -72,10 +82,14 @@ class Traffic:
             kind: _completed(frame, LAYOUTS[kind], kind)
             for kind, frame in ((Kind.LOGS, logs), (Kind.EVENTS, events), (Kind.STATS, stats))
         }
-        first, last = _span(frame["received_at"] for frame in messages.values())
         # What the relay says of itself shows that it listened, and is no sign of the publisher's life.
         logs_of_all = messages[Kind.LOGS]
-        messages[Kind.LOGS] = logs_of_all[logs_of_all["channel"] != RELAY_CHANNEL].reset_index(drop=True)
+        is_journal = logs_of_all["channel"] == RELAY_CHANNEL
+        messages[Kind.LOGS] = logs_of_all[~is_journal].reset_index(drop=True)
+        told = ollama_records(logs_of_all[is_journal] if journal is None else journal)
+        first, last = _span(
+            frame["received_at"] for frame in (logs_of_all, messages[Kind.EVENTS], messages[Kind.STATS], told)
+        )
         return cls(
             logs=messages[Kind.LOGS],
             events=messages[Kind.EVENTS],
@@ -83,6 +97,7 @@ class Traffic:
             gaps=_completed(gaps, GAP_LAYOUT, "gaps"),
             since=first if since is None else since,
             until=last if until is None else until,
+            journal=told,
         )
 
     @property
@@ -121,6 +136,7 @@ class Traffic:
             events=events,
             stats=stats,
             gaps=gaps.reset_index(drop=True),
+            journal=_within(self.journal, since, until),
             since=begin,
             until=end,
             found={},
@@ -128,6 +144,23 @@ class Traffic:
 
     def __len__(self) -> int:
         return len(self.logs) + len(self.events) + len(self.stats)
+
+
+def ollama_records(frame: pd.DataFrame | None) -> pd.DataFrame:
+    """Return of the relay's own lines those that tell of Ollama, with the columns of `Traffic.journal`.
+
+    Args:
+        frame: Columns as `Monitor.logs.df`; None: there are none.
+
+    Raises:
+        TypeError: It is no frame.
+        ValueError: It has no time of a message.
+    """
+    if isinstance(frame, pd.DataFrame) and "event" in frame:  # first, as little else is of use here
+        frame = frame[frame["event"].isin(_OF_OLLAMA)]
+    whole = _completed(frame, LAYOUTS[Kind.LOGS], "journal")
+    some = whole[whole["event"].isin(_OF_OLLAMA)] if len(whole) else whole
+    return some[list(_JOURNAL)].astype(dict.fromkeys(_JOURNAL[2:], object)).reset_index(drop=True)
 
 
 def _completed(frame: pd.DataFrame | None, layout: Layout, name: str) -> pd.DataFrame:
