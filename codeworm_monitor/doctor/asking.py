@@ -1,0 +1,203 @@
+"""Asking a relay, for those who load no pandas: where it is, and what it answers over HTTP, bounded in time and size."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import orjson
+
+from codeworm_monitor import discovery
+from codeworm_monitor.errors import ConnectError, RelayNotFoundError, SettingError, TokenRefusedError
+from codeworm_monitor.settings import ENVIRONMENT_PREFIX
+
+__all__ = ["Reply", "Whereabouts", "fetch", "fetch_json", "find_relay"]
+
+MAX_ANSWER = 16 * 2**20
+"""Bytes read of one answer: those asked for here have some thousands, a page of history a few million at most."""
+_SAID = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where a relay is.
+
+    Attributes:
+        url: WebSocket URL, without the token.
+        token: What to present; None: nothing. Not shown by `repr`.
+        was_given_token: Whether somebody named the token; it counts then, whatever the relay announced.
+        is_announced: Whether a relay of this user on this machine announced itself there.
+        was_named: Whether somebody named it, by option or environment.
+        is_replay: Whether it serves the past.
+        version: What it announced of its version; else empty.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    was_given_token: bool = False
+    is_announced: bool = False
+    was_named: bool = False
+    is_replay: bool = False
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What was answered.
+
+    Attributes:
+        status: HTTP status.
+        body: Its bytes.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+
+    @property
+    def said(self) -> str:
+        """The beginning of its text, in one line."""
+        return " ".join(self.body[: 4 * _SAID].decode(errors="replace").split())[:_SAID]
+
+
+def find_relay(url: str | None = None, token: str | None = None) -> Whereabouts:
+    """Return where the relay is that `connect()` would take: the one named, else the newest of this user, else the default.
+
+    Args:
+        url: WebSocket or HTTP URL; None: the environment's `CODEWORM_MONITOR_URL`, else it is looked for.
+        token: What to present; None: the environment's `CODEWORM_MONITOR_TOKEN`, else what the relay announced.
+
+    Raises:
+        SettingError: The URL cannot be used.
+    """
+    url = url or os.environ.get(f"{ENVIRONMENT_PREFIX}URL") or None
+    token = token or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
+    was_named = url is not None
+    if url is not None:
+        url, found = _plain(url)
+        token = found or token
+    announced = next(iter(discovery.find(url)), None)
+    if announced is None:
+        place = url or discovery.DEFAULT_URL
+        return Whereabouts(place, token, was_given_token=token is not None, was_named=was_named)
+    return Whereabouts(
+        url or announced.url,
+        token or announced.token,
+        was_given_token=token is not None,
+        is_announced=True,
+        was_named=was_named,
+        is_replay=announced.is_replay,
+        version=announced.version,
+    )
+
+
+def fetch(
+    place: Whereabouts, path: str, *, within: float, headers: Mapping[str, str] | None = None, **query: Any
+) -> Reply:
+    """Return what a relay answers to GET; follows no redirect, takes no proxy. Blocks this thread.
+
+    Args:
+        place: The relay; wss is asked by https.
+        path: Such as `/info`.
+        within: Seconds for each step of it, and, between pieces of the answer, for all; see `bounding` for a firm bound.
+        headers: Further headers.
+        query: Parameters; None: not given.
+
+    Raises:
+        RelayNotFoundError: Nothing answers, or not in time, or no HTTP.
+    """
+    deadline = time.monotonic() + within
+    parts = urlsplit(place.url)
+    given = {name: value for name, value in query.items() if value is not None}
+    target = f"{path}?{urlencode(given, doseq=True)}" if given else path
+    sent = {"Accept": "application/json, text/plain", **(headers or {})}
+    if place.token:
+        sent["Authorization"] = f"Bearer {place.token}"
+    connection: http.client.HTTPConnection | None = None
+    try:
+        if parts.scheme == "wss":
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=within, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within)
+        connection.request("GET", target, headers=sent)
+        response = connection.getresponse()
+        body = bytearray()
+        while piece := response.read1(65536):
+            body += piece
+            if len(body) > MAX_ANSWER:
+                raise OSError(f"the answer has over {MAX_ANSWER:,} bytes")
+            if time.monotonic() > deadline:
+                raise TimeoutError
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a token that fits no header
+        raise RelayNotFoundError(_plainly(error)) from None  # what it came from may quote the token
+    finally:
+        if connection is not None:
+            connection.close()
+    return Reply(response.status, bytes(body))
+
+
+def fetch_json(place: Whereabouts, path: str, *, within: float, **query: Any) -> Any:
+    """Return what a relay answers to GET, decoded.
+
+    Raises:
+        RelayNotFoundError: See `fetch`.
+        TokenRefusedError: The relay wants a token, or another one.
+        ConnectError: It answers something else than what was asked for.
+    """
+    reply = fetch(place, path, within=within, **query)
+    if reply.status == HTTPStatus.UNAUTHORIZED:
+        raise TokenRefusedError(reply.said)
+    if reply.status != HTTPStatus.OK:
+        raise ConnectError(f"it answered {reply.status} to {path}: {reply.said}")
+    try:
+        return orjson.loads(reply.body)
+    except ValueError as error:
+        raise ConnectError(f"what it answered to {path} cannot be read: is it another program?") from error
+
+
+def _plain(url: str) -> tuple[str, str | None]:
+    """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed."""
+    try:
+        parts = urlsplit(url if "://" in url else f"ws://{url}")
+        is_usable = bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_usable = False
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme) if is_usable else ""
+    if scheme not in ("ws", "wss"):
+        # Not quoted: it may hold a token.
+        raise SettingError("url", f"this is no URL of a relay; one looks like {discovery.DEFAULT_URL}")
+    query = parse_qs(parts.query)
+    token = query.pop("token", [None])[0]
+    path = "/ws" if parts.path in ("", "/") else parts.path
+    host = parts.netloc.rpartition("@")[2]  # a user and password mean nothing to a relay
+    plain = parts._replace(
+        scheme=scheme, netloc=host, path=path, query=urlencode(query, doseq=True), fragment=""
+    ).geturl()
+    return plain, token
+
+
+def _plainly(error: Exception) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case TimeoutError():
+            return "it did not answer in time"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({error.verify_message}): name your authority's in SSL_CERT_FILE"
+        case ssl.SSLError():
+            return "it does not speak TLS as expected: is ws:// meant, not wss://?"
+        case http.client.HTTPException():
+            return "what listens there speaks no HTTP"
+        case ValueError():
+            return "its host name, or the token, holds characters that cannot be sent"
+        case OSError() if error.strerror:
+            return error.strerror
+        case _:
+            return str(error) or type(error).__name__
