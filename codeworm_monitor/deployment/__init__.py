@@ -1,0 +1,1 @@
+"""Deployment: files by which a relay runs for good, filled in from templates."""
