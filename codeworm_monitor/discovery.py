@@ -48,6 +48,7 @@ class Announcement:
         version: Version of the relay.
         host: Machine of the relay: a home directory may be shared by several.
         is_replay: Whether it serves the past: who names no relay means another.
+        redis_url: Redis that it hears; None: none, or one whose URL holds a secret.
     """
 
     url: str
@@ -57,9 +58,18 @@ class Announcement:
     version: str = ""
     host: str = ""
     is_replay: bool = False
+    redis_url: str | None = None
 
 
-def announce(port: int, *, url: str, token: str | None, version: str = "", is_replay: bool = False) -> Path:
+def announce(
+    port: int,
+    *,
+    url: str,
+    token: str | None,
+    version: str = "",
+    is_replay: bool = False,
+    redis_url: str | None = None,
+) -> Path:
     """Write the announcement of a relay in this process and return its path.
 
     It is put in place whole: a reader sees the former file or this one.
@@ -70,6 +80,7 @@ def announce(port: int, *, url: str, token: str | None, version: str = "", is_re
         token: What readers must present; None: nothing.
         version: Version of the relay.
         is_replay: Whether it serves the past.
+        redis_url: Redis that it hears; one with a user, a password or options is not announced.
 
     Raises:
         RelayError: No folder can be used; the message says why not.
@@ -82,6 +93,7 @@ def announce(port: int, *, url: str, token: str | None, version: str = "", is_re
         version=version,
         host=socket.gethostname(),
         is_replay=is_replay,
+        redis_url=None if redis_url is None or set("@?") & set(redis_url) else redis_url,
     )
     problems: list[str] = []
     for folder in _folders():
@@ -200,6 +212,7 @@ def _read(path: Path) -> Announcement | None:
                     version=str(values.get("version", "")),
                     host=str(values.get("host", "")),
                     is_replay=values.get("is_replay") is True,
+                    redis_url=str(values["redis_url"]) if values.get("redis_url") else None,
                 )
     except (ValueError, TypeError, RecursionError):
         pass

@@ -219,6 +219,7 @@ class Relay:
                 token=self.token,
                 version=__version__,
                 is_replay=self._replayed is not None,
+                redis_url=self.redis_url,
             )
         except BaseException:
             await self.aclose()

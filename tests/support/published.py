@@ -1,0 +1,97 @@
+"""What reaches a subscriber of CodeWorm's channels, and programs that publish, as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+from support.servers import Server
+from support.waiting import eventually
+
+CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
+
+
+class Subscriber:
+    """Collects what is published on the three channels.
+
+    Attributes:
+        payloads: Channel and text of each message, in order.
+    """
+
+    def __init__(self) -> None:
+        self.payloads: list[tuple[str, bytes]] = []
+
+    def on(self, channel: str = "codeworm:logs") -> list[Any]:
+        """What came on a channel, decoded."""
+        return [json.loads(text) for name, text in self.payloads if name == channel]
+
+    @property
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.on()]
+
+    async def hears(self, *events: str) -> None:
+        """Wait until the names of all log lines are these."""
+        await eventually(lambda: self.events == list(events), otherwise=lambda: f"heard {self.events[-20:]}")
+
+    async def dropped(self) -> dict[str, int]:
+        """Count what was said to have been dropped, by reason."""
+        counts: dict[str, int] = {}
+        for line in self.on():
+            if line["event"] == "messages_dropped":
+                counts[line["reason"]] = counts.get(line["reason"], 0) + line["count"]
+        return counts
+
+
+@contextlib.asynccontextmanager
+async def subscribed(server: Server) -> AsyncIterator[Subscriber]:
+    """Subscribe; ends with the server, or with the block."""
+    subscriber = Subscriber()
+    async with server.client() as client, client.pubsub() as pubsub:
+        await pubsub.subscribe(*CHANNELS)
+        await eventually(lambda: server.subscribers())
+
+        async def read() -> None:
+            with contextlib.suppress(Exception):  # the server is killed under it
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        subscriber.payloads.append((message["channel"].decode(), message["data"]))
+
+        task = asyncio.create_task(read())
+        try:
+            yield subscriber
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def program(text: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run a Python program to its end and return status, standard output and standard error."""
+    process = await start(text, *arguments, **environment)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start(text: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    """Start a Python program."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore:This process:DeprecationWarning",  # Python 3.12 and newer warn of a fork beside any thread
+        "-c",
+        text,
+        *arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
