@@ -6,9 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from codeworm_monitor.archive.reader import ArchiveReader, Key
+from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.rows import StoredRow, entry_of, micros
 from codeworm_monitor.envelope import Envelope
 from codeworm_monitor.errors import ArchiveError, SettingError
@@ -74,9 +76,13 @@ class ArchiveSource:
         """
         yield Connected(self._first)
         started, after = time.monotonic(), None
-        reader = await asyncio.to_thread(ArchiveReader, self._directory, check_same_thread=False)
+        # A thread of its own: what it reads when this is cancelled is read to its end, and then the reader is closed.
+        reading = ThreadPoolExecutor(1, "replay:reader")
+        in_turn = partial(asyncio.get_running_loop().run_in_executor, reading)
+        opening = reading.submit(partial(ArchiveReader, self._directory, check_same_thread=False))
         try:
-            while rows := await self._page(reader, after):
+            reader = await asyncio.wrap_future(opening)
+            while rows := await in_turn(partial(reader.page, self._since, self._until, after=after, limit=PAGE)):
                 last = rows[-1]
                 after = (last.received_at, last.epoch, last.offset)
                 taken = 0
@@ -96,10 +102,14 @@ class ArchiveSource:
                         yield happening
                     taken = due
         finally:
-            await asyncio.to_thread(reader.close)
+            closed = in_turn(_close, opening)
+            reading.shutdown(wait=False)
+            await closed
 
-    async def _page(self, reader: ArchiveReader, after: Key | None) -> list[StoredRow]:
-        return await asyncio.to_thread(reader.page, self._since, self._until, after=after, limit=PAGE)
+
+def _close(opening: Future[ArchiveReader]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _happenings(rows: list[StoredRow]) -> list[Happening]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -13,6 +14,8 @@ from support.readers import v2_reader
 from support.waiting import eventually
 
 from codeworm_monitor import Relay, discovery
+from codeworm_monitor.archive import replay as replay_module
+from codeworm_monitor.archive.reader import ArchiveReader
 from codeworm_monitor.archive.replay import ArchiveSource
 from codeworm_monitor.envelope import Gap, GapCause
 from codeworm_monitor.errors import ArchiveError, SettingError
@@ -72,6 +75,34 @@ async def test_the_pauses_are_those_of_then_divided_by_the_speed(tmp_path):
     for (at, clock), due in zip(came, (0.0, 0.1, 0.2), strict=True):
         assert at >= due
         assert clock >= 1000.0 + due * 20
+
+
+async def test_what_is_being_read_when_it_ends_is_read_before_the_archive_is_closed(tmp_path, monkeypatch):
+    """Two threads in one connection of SQLite's: the process would crash."""
+    await fill(tmp_path, 10)
+    source = await source_of(tmp_path)
+    begun, may_go_on, done = threading.Event(), threading.Event(), list[str]()
+
+    class Slow(ArchiveReader):
+        def page(self, *args, **named):
+            begun.set()
+            assert may_go_on.wait(10)
+            done.append("read")
+            return super().page(*args, **named)
+
+        def close(self):
+            done.append("closed")
+            super().close()
+
+    monkeypatch.setattr(replay_module, "ArchiveReader", Slow)
+    task = asyncio.create_task(happenings(source))
+    await eventually(begun.is_set)
+    task.cancel()
+    await asyncio.wait([task], timeout=0.05)
+    assert done == []
+    may_go_on.set()
+    await asyncio.wait([task])
+    assert done == ["read", "closed"]
 
 
 async def test_a_relay_serves_the_past_with_the_clock_of_then(tmp_path):
