@@ -1,55 +1,244 @@
-"""The command line: what a person starts."""
+"""The command line: the group of all commands, what holds for each of them, and how an error is told.
+
+A command is loaded when it is run, so that the start of one does not wait for the libraries of another, and a module
+that is broken or missing stops no command but its own.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import gc
-import json
-import logging
 import os
-import resource
-import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
 
 from codeworm_monitor import __version__
-from codeworm_monitor.cli_archive import COMMANDS
-from codeworm_monitor.cli_options import archive_option, plain_errors
-from codeworm_monitor.servicemanager import notify, watchdog_interval
-from codeworm_monitor.settings import RelaySettings, SettingField, redacted, setting_fields
-from codeworm_monitor.worm_files import VARIABLES as CODEWORM_VARIABLES
 
-__all__ = ["bench", "demo", "main", "relay", "replay"]
+__all__ = ["TABLE", "Entry", "main"]
 
-SPARE_DESCRIPTORS = 64
-"""Open files for all but readers: Redis, the embedded server's pipes, what libraries open."""
+DEFAULT = "relay"
+"""The command that runs when none is named."""
+DEBUG_VARIABLE = "CODEWORM_MONITOR_DEBUG"
+CONFIG_VARIABLE = "CODEWORM_MONITOR_CONFIG"
+EX_SOFTWARE = 70
+"""Exit status of a bug of this package (sysexits.h)."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell has it: 128 + SIGINT."""
+LONGEST = 500
+"""Characters of an unexpected error that are shown."""
 
-log = logging.getLogger(__name__)
+
+class Entry(NamedTuple):
+    """A command of the group.
+
+    Attributes:
+        section: Heading under which the group's help lists it.
+        module: Module whose `COMMANDS` hold it.
+        help: Its line in the group's help.
+    """
+
+    section: str
+    module: str
+    help: str
 
 
-class _DefaultGroup(click.Group):
-    """A group whose first command runs when none is named."""
+TABLE: dict[str, Entry] = {
+    "relay": Entry("Relay", "cli_relay", "Relay CodeWorm's channels until stopped; runs when no command is named."),
+    "demo": Entry("Relay", "cli_relay", "Play recorded traffic of a real CodeWorm through the real path."),
+    "replay": Entry("Relay", "cli_relay", "Serve a stretch of the past once more, from the archive."),
+    "publish": Entry("Relay", "cli_publish", "Publish one JSON text, or lines from standard input."),
+    "bench": Entry("Relay", "cli_relay", "Measure a relay on this machine, in half a minute."),
+    "tail": Entry("Look", "cli_live", "Follow the log as it comes, in colour."),
+    "top": Entry("Look", "cli_live", "Watch activity, rates, health and newest errors on the full screen."),
+    "status": Entry("Look", "cli_checks", "Say how things are on one screen; the exit status says it to cron."),
+    "doctor": Entry("Look", "cli_checks", "Test all that can fail, and name the mend."),
+    "history": Entry("Past", "cli_archive", "Print what the archive holds, a line a message."),
+    "query": Entry("Past", "cli_archive", "Ask the archive in SQL."),
+    "export": Entry("Past", "cli_archive", "Write what the archive holds to a file or to standard output."),
+    "import": Entry("Past", "cli_archive", "Take recordings and CodeWorm's own logs into the archive."),
+    "record": Entry("Past", "cli_record", "Write what a relay sends to a file of recorded traffic."),
+    "archive": Entry("Past", "cli_archive", "Look after the archive: verify, repair, compact and more."),
+    "config": Entry("Set up", "cli_setup", "Show the settings and where each comes from; begin a settings file."),
+    "token": Entry("Set up", "cli_setup", "Print the token of the relay that runs here, or a new one."),
+    "lab": Entry("Set up", "cli_setup", "Start JupyterLab on a ready dashboard notebook."),
+    "completion": Entry("Set up", "cli_setup", "Print the script by which a shell completes these commands."),
+    "deploy": Entry("Set up", "cli_deploy", "Write out what runs a relay for good: systemd, container, nginx."),
+}
+"""Every command, in the order of the help."""
 
-    default = "relay"
+
+def _leading(args: Sequence[str]) -> int:
+    """Return how many of the arguments are the group's own options, which stand before the command."""
+    at = 0
+    while at < len(args):
+        if args[at] == "--config":
+            at += 2
+        elif args[at] == "--debug" or args[at].startswith("--config="):
+            at += 1
+        else:
+            break
+    return min(at, len(args))
+
+
+class _Group(click.Group):
+    """Loads a command when it is run; the default one runs when none is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command first where the line begins with one of its options, or is empty."""
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "--version")):
-            args = [self.default, *args]
+        """Put the default command where the line goes on with one of its options, or ends."""
+        at = _leading(args)
+        if at == len(args):
+            is_default = not ctx.resilient_parsing and args[-1:] != ["--config"]  # that one lacks its file
+        else:
+            is_default = args[at].startswith("-") and args[at] not in ("--help", "--version")
+        if is_default:
+            args = [*args[:at], DEFAULT, *args[at:]]
+        ctx.meta[_IS_HELP] = "--help" in args
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(TABLE)
 
-@click.group(cls=_DefaultGroup, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; None: there is none of this name."""
+        entry = TABLE.get(cmd_name)
+        if entry is None:
+            return None
+        module = import_module(f"codeworm_monitor.{entry.module}")
+        commands: tuple[click.Command, ...] = module.COMMANDS
+        return next(command for command in commands if command.name == cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the line names, or name the nearest."""
+        name = args[0]
+        if name not in TABLE and not ctx.resilient_parsing:
+            nearest = get_close_matches(name, TABLE, n=1)
+            hint = f"Did you mean {nearest[0]!r}?" if nearest else f"There are: {', '.join(TABLE)}."
+            ctx.fail(f"No such command {_plain(name)!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, loading none."""
+        widest = max(map(len, TABLE))
+        for section in dict.fromkeys(entry.section for entry in TABLE.values()):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(name.ljust(widest), entry.help) for name, entry in TABLE.items() if entry.section == section]
+                )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete names of commands, loading none, and options of the group and of the default command."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=entry.help) for name, entry in TABLE.items() if name.startswith(incomplete)]
+        found += click.Command.shell_complete(self, ctx, incomplete)
+        default = self.get_command(ctx, DEFAULT) if incomplete.startswith("-") else None
+        if default is not None:
+            inner = click.Context(default, ctx, info_name=DEFAULT, resilient_parsing=True)
+            known = {item.value for item in found}
+            found += [item for item in default.shell_complete(inner, incomplete) if item.value not in known]
+        return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of this package is one line, whether the command saw to it or not."""
+        from codeworm_monitor.cli_options import plain_errors
+
+        try:
+            with plain_errors():
+                return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name in ("--config", "--debug"):
+                ctx.fail(f"{error.option_name} stands before the command: {ctx.info_name} {error.option_name} …")
+            raise
+        except (KeyboardInterrupt, click.Abort) as error:
+            raise click.exceptions.Exit(INTERRUPTED) from error
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command line and exit: 0 done, 1 not done, 2 asked wrongly, 70 a bug of this package, 130 Ctrl-C."""
+        if extra.get("standalone_mode") is False:  # another program runs it, and sees to errors itself
+            return super().main(args, *rest, **extra)
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            try:
+                return super().main(words, *rest, **extra)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # who read the output has gone: nobody is left to be told
+            _discard_output()
+            sys.exit(1)
+        except (KeyboardInterrupt, click.Abort):
+            sys.exit(INTERRUPTED)
+        except Exception as error:  # noqa: BLE001  # the last edge: told in a line, with a status of its own
+            if _is_debug(words):
+                import traceback
+
+                traceback.print_exception(error)
+                sys.exit(EX_SOFTWARE)
+            sys.exit(_tell(error))
+
+
+def _is_debug(words: Sequence[str]) -> bool:
+    said = os.environ.get(DEBUG_VARIABLE, "").strip().lower()
+    return "--debug" in words[: _leading(words)] or said not in ("", "0", "false", "no", "off")
+
+
+def _plain(text: str) -> str:
+    from codeworm_monitor.logformat import printable
+
+    return printable(text[:LONGEST])
+
+
+def _tell(error: Exception) -> int:
+    """Say in one line what was not expected, and return the exit status."""
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("codeworm_monitor"):
+        missing = error.name.partition(".")[0]
+        click.echo(
+            f"Error: {missing} is not installed: {sys.executable} -m pip install --upgrade codeworm-monitor", err=True
+        )
+        return 1
+
+    from codeworm_monitor.settings import redacted
+
+    text = _plain(" ".join(redacted(str(error)).split()))
+    what = type(error).__name__ + (f": {text}" if text else "")
+    click.echo(f"this is a bug of codeworm_monitor: {what}; run again with --debug to see where", err=True)
+    return EX_SOFTWARE
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere, or the interpreter would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    finally:
+        os.close(nowhere)
+
+
+_IS_HELP = "codeworm_monitor.is_help"
+_READS_ITSELF = frozenset(("config",))
+"""Commands that say by themselves what is wrong with the settings file."""
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["--help"], "max_content_width": 100})
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar=CONFIG_VARIABLE,
+    show_envvar=True,
+    help="Settings file. None: codeworm-monitor.toml here, else among the user's configuration.",
+)
+@click.option(
+    "--debug", is_flag=True, envvar=DEBUG_VARIABLE, show_envvar=True, help="Show where an unexpected error happened."
+)
 @click.version_option(__version__, package_name="codeworm_monitor", message="%(package)s %(version)s")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context, config: str | None, *, debug: bool) -> None:
+    # `debug` is read before there is a context: see `_is_debug`.
     """Watch CodeWorm: relay its Redis channels over WebSocket, numbered and resumable.
 
     Without a command, the relay runs. In a notebook on this machine then:
@@ -59,323 +248,20 @@ def main() -> None:
         mon = connect()
         mon.logs.df
     """
+    name = context.invoked_subcommand
+    command = None if name is None else main.get_command(context, name)
+    if name is None or command is None or context.meta[_IS_HELP]:
+        return  # a file that cannot be used must not keep a help text from being read
 
+    from codeworm_monitor.cli_settings import file_defaults, load_settings_file
 
-_NOT_OF_A_REPLAY = frozenset(
-    ("redis_url", "channels", "dead_after", "archive", "no_archive", "archive_days", "archive_bytes")
-)
-"""Settings of what a relay hears and keeps."""
-
-
-_OTHERS_VARIABLES = {"redis_url": "REDIS_URL"} | CODEWORM_VARIABLES
-"""Environment variables of CodeWorm and its dashboard that are honoured after our own."""
-
-
-def _relay_options(command: Callable[..., None], *, but: frozenset[str] = frozenset()) -> Callable[..., None]:
-    """Give a command an option for every setting of the relay, but for some."""
-    for one in reversed([one for one in setting_fields() if one.name not in but]):
-        command = _option(one)(command)
-    return command
-
-
-def _replay_options(command: Callable[..., None]) -> Callable[..., None]:
-    return archive_option(_relay_options(command, but=_NOT_OF_A_REPLAY))
-
-
-def _option(one: SettingField) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    variables = [one.variable, *([_OTHERS_VARIABLES[one.name]] if one.name in _OTHERS_VARIABLES else [])]
-    common: dict[str, Any] = {"envvar": variables, "show_envvar": True, "help": one.help}
-    if one.type is bool:
-        return click.option(one.option, one.name, is_flag=True, default=one.default, **common)
-    if one.type is tuple and one.name != "channels":
-        return click.option(one.option, one.name, multiple=True, **common)
-    kind = {int: int, float: float}.get(one.type, str)
-    default = ",".join(one.default) if one.name == "channels" else one.default
-    return click.option(one.option, one.name, type=kind, default=default, show_default=True, **common)
-
-
-def _read_settings(values: dict[str, Any]) -> RelaySettings:
-    """Return the settings that the options and the environment gave."""
-    if "channels" in values:
-        values["channels"] = tuple(name.strip() for name in values["channels"].split(",") if name.strip())
-    context = click.get_current_context()
-    from_environment = click.core.ParameterSource.ENVIRONMENT
-    for switch, name in (("no_token", "token"), ("no_archive", "archive")):
-        if values.get(switch) and values[name] and context.get_parameter_source(name) is from_environment:
-            values[name] = None  # what is typed goes before what lies in the environment
-    return RelaySettings(**values)
-
-
-@main.command()
-@_relay_options
-def relay(**values: Any) -> None:
-    """Relay Redis channels to WebSocket readers until stopped (Ctrl-C, SIGTERM).
-
-    \b
-    Example: python -m codeworm_monitor relay --redis-url redis://127.0.0.1:26849 --port 8765
-    """
-    with plain_errors():
-        settings = _read_settings(values)
-        _run(_relay(settings), settings)
-
-
-@main.command()
-@click.option("--speed", type=click.FloatRange(min=0.01), default=10.0, show_default=True, help="Times as fast.")
-@click.option("--repeat/--once", default=True, show_default=True, help="Begin again at the end, or stop there.")
-@_relay_options
-def demo(speed: float, *, repeat: bool, **values: Any) -> None:
-    """Play recorded traffic of a real CodeWorm through the real path: embedded server, PUBLISH, relay.
-
-    \b
-    Example: python -m codeworm_monitor demo --speed 60
-    """
-    with plain_errors():
-        settings = _read_settings(values)
-        _run(_demo(settings, speed, repeat), settings)
-
-
-@main.command()
-@click.option(
-    "--since",
-    help="Where to begin: 2h, yesterday, 2026-11-22T16:57 (time of this machine); the beginning if not given.",
-)
-@click.option("--until", help="Where to end, likewise; at what is newest if not given.")
-@click.option("--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Times as fast.")
-@_replay_options
-def replay(since: str | None, until: str | None, speed: float, directory: Path, **values: Any) -> None:
-    """Serve a stretch of the past once more, from the archive, over the same protocol.
-
-    Notebooks connect to it as to any relay, at its own port; nothing is kept.
-
-    \b
-    Example: python -m codeworm_monitor replay --since yesterday --until today --speed 20 --port 8766
-    """
-    from codeworm_monitor.moments import plain_moment
-
-    with plain_errors():
-        settings = _read_settings(values)
-        now = time.time()
+    def load() -> Mapping[str, Any]:
         try:
-            times = [
-                None if text is None else plain_moment(text, now, zone=None).timestamp() for text in (since, until)
-            ]
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        _run(_replay(settings, directory, times[0], times[1], speed), settings)
+            file = load_settings_file(context)
+        except click.ClickException:
+            if name in _READS_ITSELF:
+                return {}
+            raise
+        return {} if file is None else file.values
 
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@click.option("--scale", type=click.FloatRange(min=0.001, max=1.0), default=1.0, hidden=True)
-def bench(*, as_json: bool, scale: float) -> None:
-    """Measure fan-out, ingest, latency and memory of a relay on this machine, in half a minute.
-
-    \b
-    Example: python -m codeworm_monitor bench
-    """
-    from codeworm_monitor.bench import BenchPlan, measure, table
-
-    plan = BenchPlan() if scale == 1.0 else BenchPlan().scaled(scale)
-    with plain_errors():
-        with _progress(plan.steps) as on_step:
-            report = measure(plan, on_step=on_step)
-        click.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
-
-
-@contextlib.contextmanager
-def _progress(steps: int) -> Iterator[Callable[[str], None] | None]:
-    """Yield what is to be called as each step begins: on a terminal it moves a bar on standard error, elsewhere None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    begun = 0
-
-    def on_step(name: str) -> None:
-        nonlocal begun
-        bar.update(1 if begun else 0, name)
-        begun += 1
-
-    with click.progressbar(length=steps, label="measuring", show_eta=False, item_show_func=str, file=sys.stderr) as bar:
-        yield on_step
-        bar.update(1, "")
-
-
-async def _relay(settings: RelaySettings) -> None:
-    from codeworm_monitor.relay import Relay
-
-    async with _stoppable() as stop, Relay(settings) as running:
-        # What is loaded by now stays: no need to look through it again and again. Messages hold no cycles, so looks may be
-        # rarer than by default; connections do, and those of readers that come and go must not pile up between looks.
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
-        click.echo(_banner(running))
-        notify(f"READY=1\nSTATUS=relaying {redacted(running.redis_url or '')} at {running.url}")
-        watchdog = asyncio.create_task(_feed_watchdog(), name="cli:watchdog")
-        try:
-            await stop.wait()
-        finally:
-            watchdog.cancel()
-            await asyncio.wait([watchdog])
-        notify("STOPPING=1")
-        log.info("stopping")
-
-
-async def _replay(
-    settings: RelaySettings, directory: Path, since: float | None, until: float | None, speed: float
-) -> None:
-    from codeworm_monitor.archive.replay import ArchiveSource
-    from codeworm_monitor.relay import Relay
-
-    source = ArchiveSource(directory, since=since, until=until, speed=speed)
-    settings = replace(settings, no_archive=True)
-    async with _stoppable() as stop, Relay(settings, source=source) as running:
-        click.echo(_banner(running, is_replay=True))
-        click.echo(
-            f"Serving the past from {_day_and_time(source.clock())} on, {speed:g} times as fast. Ctrl-C ends it."
-        )
-        await stop.wait()
-
-
-def _day_and_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S UTC%z")
-
-
-async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  # noqa: FBT001  # read once, just above
-    from codeworm_monitor.demo import describe, play
-    from codeworm_monitor.embedded import EmbeddedServer
-    from codeworm_monitor.relay import Relay
-
-    # What is played is no part of the user's record, nor does the user's CodeWorm know of it.
-    settings = replace(settings, archive=None, no_archive=True, codeworm_db=None, codeworm_config=None)
-    # On a port of its own: at 6379, another relay would take the server for CodeWorm's, and keep what is played.
-    async with (
-        _stoppable() as stop,
-        EmbeddedServer(preferred_port=0) as server,
-        Relay(settings, redis_url=server.url) as running,
-    ):
-        await running.wait_connected()
-        click.echo(_banner(running))
-        click.echo(f"Playing recorded traffic, {speed:g} times as fast as it came. Ctrl-C stops it.")
-        shown, has_shown = 0, asyncio.Event()
-
-        async def show() -> None:
-            nonlocal shown
-            async for entry in running.hub.subscribe():
-                click.echo(describe(entry))
-                shown += 1
-                has_shown.set()
-
-        async def perform() -> None:
-            published = await play(server.url, speed=speed, repeat=repeat)
-            while shown < published:  # the last of them are under way
-                has_shown.clear()
-                await has_shown.wait()
-            click.echo(f"Played {published} messages.")
-
-        screen = asyncio.create_task(show(), name="demo:show")
-        player = asyncio.create_task(perform(), name="demo:play")
-        stopped = asyncio.create_task(stop.wait(), name="demo:stop")
-        tasks: tuple[asyncio.Task[Any], ...] = (screen, player, stopped)
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        for task in done:
-            task.result()
-
-
-async def _feed_watchdog() -> None:
-    """Tell the service manager, as often as it wants, that this loop still turns."""
-    interval = watchdog_interval()
-    while interval is not None:
-        notify("WATCHDOG=1")
-        await asyncio.sleep(interval)
-
-
-@contextlib.asynccontextmanager
-async def _stoppable() -> AsyncIterator[asyncio.Event]:
-    """Yield an event that SIGINT and SIGTERM set; a second signal ends the process at once."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)  # the guard stops the embedded server when we are gone
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-def _run(work: Any, settings: RelaySettings) -> None:
-    from codeworm_monitor.logformat import configure_logging
-
-    configure_logging(form=settings.log_format, level=settings.log_level)
-    _allow_descriptors(settings.max_readers + SPARE_DESCRIPTORS)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(work)
-
-
-def _allow_descriptors(wanted: int) -> None:
-    """Raise the limit of open files, which is 1,024 by custom, to what the readers may need, as far as is allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
-        log.warning(
-            "the system allows %d open files: room for some %d readers, fewer than --max-readers",
-            allowed,
-            max(0, allowed - SPARE_DESCRIPTORS),
-        )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop if it is installed (extra `fast`): about a tenth less of CPU time; else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-def _banner(running: Any, *, is_replay: bool = False) -> str:
-    url, http = running.url, running.url.replace("ws", "http", 1).removesuffix(running.settings.path)
-    if running.token is None:
-        token = "none is wanted"
-    elif sys.stdout.isatty():
-        token = running.token
-    else:  # this output may be kept in a log, where a token has no place
-        token = f"in {running.announcement}, which only you can read"
-    kind = " (embedded server: it ends with the relay)" if running.is_embedded else ""
-    settings = running.settings
-    kept = "nowhere (--no-archive)"
-    if running.archive is not None:
-        kept = f"{running.archive}, {settings.archive_days:g} days, {settings.archive_bytes / 2**30:.3g} GiB at most"
-        status = running.statistics().archive
-        if status is not None and not status.is_writing:
-            kept = "nowhere for now, see the log: it is tried again and again"
-    return "\n".join(
-        [
-            f"codeworm_monitor {__version__} relays {', '.join(running.settings.channels)}",
-            f"  publish to   {redacted(running.redis_url)}{kind}"
-            if running.redis_url
-            else f"  from         {running.upstream}",
-            f"  connect to   {url}",
-            f"  token        {token}",
-            *([] if is_replay else [f"  kept in      {kept}"]),
-            f"  notebook     from codeworm_monitor import connect; mon = connect({repr(url) if is_replay else ''})",
-            f"  health       {http}/readyz",
-        ]
-    )
-
-
-for _command in COMMANDS:
-    main.add_command(_command)
+    context.default_map = {name: file_defaults(command, load)}

@@ -22,7 +22,8 @@ def announcements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "announcements"
     monkeypatch.setenv("CODEWORM_MONITOR_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))  # where the archive is, unless named
-    for name in ("URL", "TOKEN", "REDIS_URL", "CODEWORM_DB", "CODEWORM_CONFIG"):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config-home"))  # where a settings file may be
+    for name in ("URL", "TOKEN", "REDIS_URL", "CODEWORM_DB", "CODEWORM_CONFIG", "CONFIG", "DEBUG"):
         monkeypatch.delenv(f"CODEWORM_MONITOR_{name}", raising=False)
     for name in ("REDIS_URL", "CODEWORM_DB_PATH", "CODEWORM_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)

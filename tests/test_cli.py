@@ -7,10 +7,12 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import click
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -19,7 +21,7 @@ from support.processes import TOKEN, descendants, is_running, launch, relay_proc
 from support.readers import v1_reader, v1_text, v2_reader
 from support.waiting import eventually
 
-from codeworm_monitor.cli import main
+from codeworm_monitor.cli import TABLE, main
 from codeworm_monitor.discovery import find
 from codeworm_monitor.settings import setting_fields
 
@@ -236,12 +238,154 @@ def test_the_version_is_told() -> None:
     assert CliRunner().invoke(main, ["--version"]).output == f"codeworm_monitor {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["relay"], ["demo"], ["replay"], ["bench"]])
+@pytest.mark.parametrize("command", [[], *([name] for name in TABLE if name != "archive")])
 def test_examples_in_help_texts_keep_their_lines(command: list[str]) -> None:
     text = CliRunner().invoke(main, [*command, "--help"]).output
     example = f"\n  Example: python -m codeworm_monitor {command[0]}" if command else "\n      mon = connect()\n"
     assert example in text
     assert "\\b" not in text
+
+
+def test_the_help_lists_every_command_in_sections_and_loads_none() -> None:
+    program = (
+        "import sys; from codeworm_monitor.cli import main;"
+        "main(['--help'], standalone_mode=False);"
+        "print(*(name for name in sys.modules if name.startswith(('codeworm_monitor.cli_', 'rich', 'redis', 'asyncio'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *text, loaded = done.stdout.splitlines()
+    assert loaded == ""
+    sections = [line for line in text if re.fullmatch(r"\S.*:", line)]
+    assert sections == ["Options:", "Relay:", "Look:", "Past:", "Set up:"]
+    for name in TABLE:
+        assert [line for line in text if line.startswith(f"  {name} ")]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_command_of_the_table_is_there_under_its_name_and_told_in_its_own_words(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+def test_a_module_that_is_broken_stops_no_other_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "codeworm_monitor.cli_live", None)
+    runner = CliRunner()
+    broken = runner.invoke(main, ["tail"])
+    assert broken.exit_code == 70
+    assert broken.stderr.startswith("this is a bug of codeworm_monitor: ModuleNotFoundError: ")
+    assert runner.invoke(main, ["relay", "--help"]).exit_code == 0
+    assert "tail" in runner.invoke(main, ["--help"]).output
+
+
+def test_a_library_that_is_missing_is_named_with_the_line_that_brings_it() -> None:
+    program = "import sys; sys.modules['orjson'] = None; from codeworm_monitor.cli import main; main(['history'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    line = f"Error: orjson is not installed: {sys.executable} -m pip install --upgrade codeworm-monitor\n"
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [("taill", "Did you mean 'tail'?"), ("hist", "Did you mean 'history'?"), ("zzz", "There are: relay,")],
+)
+def test_an_unknown_command_is_answered_with_the_nearest(typed: str, hint: str) -> None:
+    result = CliRunner().invoke(main, [typed])
+    assert result.exit_code == 2
+    assert f"No such command {typed!r}. {hint}" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--debug", "--config"])
+def test_an_option_of_the_group_behind_the_command_is_told_where_it_stands(option: str) -> None:
+    result = CliRunner().invoke(main, ["relay", option])
+    assert result.exit_code == 2
+    assert f"{option} stands before the command: " in result.stderr
+
+
+@pytest.mark.parametrize("words", [["--config"], ["--debug", "--config"]])
+def test_a_settings_file_that_is_not_named_is_missed(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "Option '--config' requires an argument" in result.stderr
+
+
+BROKEN = """
+import sys
+import click
+from codeworm_monitor import cli, cli_relay
+
+@click.command("bench")
+def bench():
+    print("begun")
+    {statement}
+
+cli_relay.COMMANDS = (bench,)
+cli.main(sys.argv[1:], prog_name="codeworm-monitor")
+"""
+
+
+def broken(statement: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with a `bench` that does this and nothing else."""
+    program = BROKEN.replace("{statement}", statement)
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_bug_is_one_line_with_a_status_of_its_own_and_no_traceback() -> None:
+    done = broken(r"raise ValueError('no\n\x1b[2Jway redis://:s3cret@host')", "bench")
+    assert (done.returncode, done.stdout) == (70, "begun\n")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("this is a bug of codeworm_monitor: ValueError: no ")
+    assert line.endswith("; run again with --debug to see where")
+    assert "s3cret" not in line
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_with_debug_a_bug_is_told_with_its_place(way: str) -> None:
+    if way == "option":
+        done = broken("raise ValueError('no')", "--debug", "bench")
+    else:
+        done = broken("raise ValueError('no')", "bench", CODEWORM_MONITOR_DEBUG="1")
+    assert done.returncode == 70
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.endswith("ValueError: no\n")
+
+
+def test_an_error_of_this_package_is_plain_even_where_a_command_forgot_to_see_to_it() -> None:
+    done = broken(
+        "from codeworm_monitor.errors import ArchiveError; raise ArchiveError('the archive\\x1b is gone')", "bench"
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: the archive· is gone\n")
+
+
+@pytest.mark.parametrize("statement", ["raise KeyboardInterrupt", "raise click.Abort"])
+def test_ctrl_c_is_quiet(statement: str) -> None:
+    done = broken(statement, "bench")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "begun\n", "")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["pass", "print('x' * 1_000_000)", "import os; os.write(1, b'x')", "raise click.exceptions.Exit(3)"],
+)
+def test_a_reader_of_the_output_that_has_gone_is_no_complaint(statement: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = BROKEN.replace("{statement}", statement)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "bench"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
@@ -256,11 +400,14 @@ async def test_the_demo_plays_real_traffic_through_the_real_path() -> None:
     assert "cycle_starting" in text
 
 
-async def test_a_replay_serves_the_past_from_a_time_of_this_machine_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_archived", [True, False])
+async def test_a_replay_serves_the_past_from_a_time_of_this_machine_on(tmp_path: Path, *, is_archived: bool) -> None:
     recording = Path(__file__).parent / "data" / "recording-1.jsonl.gz"
-    status, _, err = await run("import", str(recording), "--archive", str(tmp_path))
-    assert status == 0, err
-    past = ("--archive", str(tmp_path), "--port", "0", "--since", "2026-11-22T17:00", "--speed", "1000")
+    if is_archived:
+        status, _, err = await run("import", str(recording), "--archive", str(tmp_path))
+        assert status == 0, err
+    where = ("--archive", str(tmp_path)) if is_archived else ("--from-file", str(recording))
+    past = (*where, "--port", "0", "--since", "2026-11-22T17:00", "--speed", "1000")
     process = await launch("replay", *past, TZ="EST5", CODEWORM_MONITOR_NO_ARCHIVE="1")
     assert process.stdout is not None
     banner = []
