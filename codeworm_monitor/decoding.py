@@ -276,39 +276,35 @@ def _parse_plain(
 def _extra(unknown: dict[str, pa.Array], lines: pa.Array) -> tuple[pa.Array, Truths]:
     """Return unknown keys and their values as JSON text, and the rows in which it cannot be made this way."""
     misfits = np.zeros(len(lines), np.bool_)
-    texts: dict[str, pa.Array] = {}
+    known: dict[str, pa.Array] = {}
     which = np.zeros(len(lines), np.int64)  # by row: a bit for each key that it has
     for name, values in unknown.items():
         is_there = pc.is_valid(values).to_numpy(zero_copy_only=False)
-        if len(texts) < MOST_UNKNOWN and values.type in (pa.string(), pa.int64(), pa.bool_()):
-            quote = '"' if values.type == pa.string() else ""  # what has no escapes stands as it is
-            which |= is_there.astype(np.int64) << len(texts)
-            texts[name] = _joined(f"{orjson.dumps(name).decode()}:{quote}", values.cast(TEXT), quote)
-        elif len(texts) < MOST_UNKNOWN and values.type == pa.float64():
-            number = pc.fill_null(values, 0.5).to_numpy()
-            misfits |= (number % 1 == 0) | (
-                np.abs(number) >= _EXACT
-            )  # of a whole number nothing tells how it was written
-            which |= is_there.astype(np.int64) << len(texts)
-            texts[name] = _joined(f"{orjson.dumps(name).decode()}:", _float_texts(values), "")
-        else:
+        if len(known) == MOST_UNKNOWN or values.type not in (pa.string(), pa.int64(), pa.bool_(), pa.float64()):
             misfits |= is_there
+            continue
+        if values.type == pa.float64():
+            number = pc.fill_null(values, 0.5).to_numpy()
+            # Of a whole number nothing tells how it was written.
+            misfits |= (number % 1 == 0) | (np.abs(number) >= _EXACT)
+        which |= is_there.astype(np.int64) << len(known)
+        known[name] = values
     shapes = np.unique(which[~misfits])
     if len(shapes) > MOST_SHAPES:
         return pa.nulls(len(lines), TEXT), misfits | (which != 0)
     pieces, places = [], []
-    names = list(texts)
+    names = list(known)
     for bits in shapes:
-        rows = np.flatnonzero((which == bits) & ~misfits)
-        some = pa.array(rows)
         has = [name for at, name in enumerate(names) if bits >> at & 1]
+        if not has:
+            continue
+        rows = np.flatnonzero((which == bits) & ~misfits)
         if len(has) > 1:  # in the order of the first such row; most likely that of a line in the publisher's program
             has.sort(key=list(_decoded(lines[rows[0]].as_py())).index)
-        if has:
-            inside = [texts[name].take(some) if len(rows) < len(lines) else texts[name] for name in has]
-            inside = inside if len(inside) == 1 else [pc.binary_join_element_wise(*inside, _text(","))]
-            pieces.append(_joined("{", inside[0], "}"))
-            places.append(rows)
+        inside = [_written(name, known[name].take(pa.array(rows))) for name in has]
+        inside = inside if len(inside) == 1 else [pc.binary_join_element_wise(*inside, _text(","))]
+        pieces.append(_joined("{", inside[0], "}"))
+        places.append(rows)
     if not pieces:
         return pa.nulls(len(lines), TEXT), misfits
     if len(places[0]) == len(lines):
@@ -319,6 +315,13 @@ def _extra(unknown: dict[str, pa.Array], lines: pa.Array) -> tuple[pa.Array, Tru
     is_none = np.ones(len(lines), np.bool_)
     is_none[where] = False
     return pa.concat_arrays(pieces).take(pa.array(order, mask=is_none)), misfits
+
+
+def _written(name: str, values: pa.Array) -> pa.Array:
+    """Return a key and its values as JSON text; what has no escapes stands as it is."""
+    quote = '"' if values.type == pa.string() else ""
+    texts = _float_texts(values) if values.type == pa.float64() else values.cast(TEXT)
+    return _joined(f"{orjson.dumps(name).decode()}:{quote}", texts, quote)
 
 
 def _float_texts(values: pa.Array) -> pa.Array:
@@ -406,11 +409,19 @@ def _as_label(values: pa.Array, *, is_level: bool) -> pa.DictionaryArray:
 
 
 def _places(batch: pa.RecordBatch) -> list[tuple[str, Envelope]]:
-    epochs, offsets, times, channels, marks = (batch.column(name).to_pylist() for name in STORED.names[:5])
+    epochs, channels = (_labels_of(batch.column(name)) for name in ("epoch", "channel"))
+    offsets, times = (batch.column(name).to_numpy().tolist() for name in ("offset", "received_at"))
+    marks = batch.column("mark")
+    whole = marks.to_pylist() if marks.null_count < len(marks) else [None] * len(marks)
     return [
         (epoch, Envelope(offset, time / 1_000_000, channel, b"", None if mark is None else Mark(mark)))
-        for epoch, offset, time, channel, mark in zip(epochs, offsets, times, channels, marks, strict=True)
+        for epoch, offset, time, channel, mark in zip(epochs, offsets, times, channels, whole, strict=True)
     ]
+
+
+def _labels_of(column: pa.DictionaryArray) -> list[str]:
+    labels: list[str] = column.dictionary.to_pylist()
+    return [labels[code] for code in column.indices.to_numpy().tolist()]
 
 
 # As `rows` writes counts: none of what could be written in another way.
