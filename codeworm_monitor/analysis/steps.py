@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from codeworm_monitor.analysis.coverage import MISSING, Micros, micros
 from codeworm_monitor.analysis.traffic import Traffic
@@ -83,6 +85,8 @@ _NAMES_TARGET = (
 )
 
 _SAME_WORDS = ("target", "commit", "cycle_num", "tokens", "time_ms", "total_cycles", "error", "next_cycle_at", "extra")
+
+_ANNOUNCED_TIME = r'"time":"(?P<time>[^"]{10,40})"'
 
 Places = npt.NDArray[np.int64]
 
@@ -178,9 +182,12 @@ class Steps:
 
     def _positions(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
         """Return each row's epoch, as a number, and its offset; -1 and NaN where it has none."""
-        labels = [frame["epoch"].iloc[self._row[self._source == i]] for i, frame in enumerate(self._frames)]
-        names = pd.unique(pd.concat([pd.Series(one.unique()).astype(object) for one in labels]).dropna())
-        codes = [pd.Index(names).get_indexer(one.astype(object)) for one in labels]
+        labels = [pd.Categorical(frame["epoch"]) for frame in self._frames]
+        names = pd.Index(pd.unique(pd.Series([name for one in labels for name in one.categories], dtype=object)))
+        codes = [
+            np.append(names.get_indexer(one.categories.astype(object)), -1)[one.codes[self._row[self._source == i]]]
+            for i, one in enumerate(labels)
+        ]
         return np.concatenate(codes), self.numbers("offset", np.arange(len(self._row)))
 
     def _repeated(self, times: Micros, has_time: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -203,10 +210,9 @@ class Steps:
             next_at[by_event] = micros(self._frames[1]["next_cycle_at"])[self._row[by_event]]
         by_log = np.flatnonzero(told & self.is_log)
         if len(by_log):
-            texts = pd.Series(self.texts("extra", by_log), dtype="str").str.extract(
-                r'"time":"([^"]{10,40})"', expand=False
-            )
-            next_at[by_log] = micros(pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601"))
+            told = pc.extract_regex(pa.array(self.texts("extra", by_log), pa.string()), _ANNOUNCED_TIME)
+            times = pd.Series(pc.struct_field(told, "time").to_numpy(zero_copy_only=False), dtype="str")
+            next_at[by_log] = micros(pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601"))
         return next_at
 
     def _one_shot_targets(self) -> dict[int, str]:
