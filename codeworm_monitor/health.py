@@ -10,7 +10,18 @@ from typing import Any
 from codeworm_monitor.moments import in_two_units
 from codeworm_monitor.told import Told
 
-__all__ = ["QUIET", "Disk", "Health", "Look", "Reason", "Verdict", "failures_in_a_row", "judge"]
+__all__ = [
+    "FAILED_EVENTS",
+    "QUIET",
+    "SUCCEEDED_EVENTS",
+    "Disk",
+    "Health",
+    "Look",
+    "Reason",
+    "Verdict",
+    "failures_in_a_row",
+    "judge",
+]
 
 QUIET = 45 * 60.0
 """Seconds without a message, or without a commit, that are well: after as long the daemon itself raises an alarm."""
@@ -27,8 +38,8 @@ WAITING = 20_000
 LEAST_FREE, LEAST_SHARE = 2**30, 0.02
 """Bytes, and share, of the disk that should be free."""
 
-_FAILED = frozenset({"documentation_failed", "llm_error"})
-_SUCCEEDED = frozenset({"documentation_committed", "dry_run_complete"})
+FAILED_EVENTS = frozenset({"documentation_failed", "llm_error"})
+SUCCEEDED_EVENTS = frozenset({"documentation_committed", "dry_run_complete"})
 
 
 class Verdict(StrEnum):
@@ -146,9 +157,9 @@ def failures_in_a_row(entries: Iterable[object]) -> int:
     failures = 0
     for entry in entries:
         match entry:
-            case {"data": {"event": str(event)}} if event in _FAILED:
+            case {"data": {"event": str(event)}} if event in FAILED_EVENTS:
                 failures += 1
-            case {"data": {"event": str(event)}} if event in _SUCCEEDED:
+            case {"data": {"event": str(event)}} if event in SUCCEEDED_EVENTS:
                 break
     return failures
 

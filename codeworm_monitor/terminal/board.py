@@ -11,6 +11,7 @@ from codeworm_monitor.activity import Activity, Snapshot, Stage
 from codeworm_monitor.client import Ended, Happening, Lost
 from codeworm_monitor.envelope import Envelope, Gap
 from codeworm_monitor.frames import Batch, ErrorFrame, Hello, Position, Subscribed
+from codeworm_monitor.health import FAILED_EVENTS, SUCCEEDED_EVENTS
 from codeworm_monitor.records import RELAY_CHANNEL, LogLine, PublisherClock, WormEvent, level_rank, parse_record
 from codeworm_monitor.status import State
 from codeworm_monitor.terminal.lines import details, failure_text, inert, subject_of
@@ -103,6 +104,7 @@ class Board:
         self._commit_times: deque[float] = deque(maxlen=COUNTED)
         self._activity = Activity()
         self._clock = PublisherClock()
+        self._failed: int | None = None  # cycles since the newest success; None: no end of one was heard
         self._head: int | None = None  # up to which all was there before; None: there was no connection yet
         self._epoch = ""
 
@@ -110,6 +112,11 @@ class Board:
     def snapshot(self) -> Snapshot:
         """What the publisher is doing."""
         return self._activity.snapshot
+
+    @property
+    def failed_in_a_row(self) -> int | None:
+        """How many cycles failed since the newest success; None: nothing tells. The daemon's counter comes with successes."""
+        return self.snapshot.counters.consecutive_failures if self._failed is None else self._failed
 
     @property
     def due_at(self) -> float | None:
@@ -195,6 +202,7 @@ class Board:
                     self._add_commit(record, at)
                 case LogLine():
                     self._look_for_failure(record, at)
+                    self._count(record, is_live=is_live)
             if is_live:
                 self.lag = max(0.0, self.relay_time(now) - at)
 
@@ -224,6 +232,13 @@ class Board:
                     is_warning=rank < 3,
                 )
             )
+
+    def _count(self, record: LogLine, *, is_live: bool) -> None:
+        if record.event in FAILED_EVENTS:
+            known = self.failed_in_a_row if is_live else self._failed  # what `hello` told is of the end, not of then
+            self._failed = (known or 0) + 1
+        elif record.event in SUCCEEDED_EVENTS:
+            self._failed = 0
 
     def _take_gap(self, gap: Gap) -> None:
         self.quiet.miss(gap.ended_at)

@@ -192,8 +192,8 @@ def total_lines(board: Board, now: float) -> list[Line]:
     if counters.success_rate is not None:
         rate = counters.success_rate
         parts.append((f"success {rate:g} %", "green" if rate >= 90 else "yellow"))
-    if counters.consecutive_failures is not None:
-        failures = counters.consecutive_failures
+    failures = board.failed_in_a_row
+    if failures is not None:
         parts.append((f"{failures:,} failed in a row", "bold red" if failures else "dim"))
     by_repo = sorted(counters.by_repo.items(), key=lambda item: -item[1])
     repos: Line = [(f"{inert(name, 40)} {count:,}", "dim") for name, count in by_repo[:12]]

@@ -153,3 +153,16 @@ def test_how_far_back_all_is_known_is_told() -> None:
 def test_a_hello_of_nonsense_is_an_unknown_state() -> None:
     board = connected(stage=[], since="x", counters=3)
     assert board.snapshot == Snapshot()
+
+
+def test_failures_in_a_row_are_counted_as_they_come_for_the_daemon_tells_them_with_a_success() -> None:
+    board = Board(NOW)
+    board.take(hello(counters={"consecutive_failures": 4}), NOW)
+    assert board.failed_in_a_row == 4
+    told = []
+    for number, event in enumerate(
+        ("documentation_failed", "cycle_starting", "llm_error", "documentation_committed"), 1
+    ):
+        board.take(Batch([(Envelope(number, NOW, LOGS, b""), {"event": event, "level": "info"})]), NOW)
+        told.append(board.failed_in_a_row)
+    assert told == [5, 5, 6, 0]
