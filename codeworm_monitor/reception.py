@@ -41,7 +41,8 @@ API_SOCKET = f"{API_PREFIX}/ws"
 MOST_OUTGOING = 64 * 2**20
 """Bytes of files on their way to those who need no token; more are told to come back."""
 _SMALL = 64 * 2**10
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+_FORWARDED = ("forwarded", "via", "true-client-ip", "x-client-ip", "x-real-ip")
+_FORWARDED_BEGINS = ("x-forwarded-", "x-original-", "cf-", "fly-", "fastly-")
 
 
 class Reception:
@@ -103,7 +104,7 @@ class Reception:
                 referers=headers.get_all("Referer"),
                 sites=headers.get_all("Sec-Fetch-Site"),
                 host=host,
-                is_local=_is_local(connection.address) and not any(name in headers for name in _FORWARDED),
+                is_local=_is_local(connection.address) and not _is_forwarded(headers),
             )
         )
         if not is_open:
@@ -178,6 +179,12 @@ def _to_its_end(response: Response, connection: ReaderConnection) -> Response:
 def _accepts_html(headers: Headers) -> bool:
     media = ",".join(headers.get_all("Accept")).split(",")[:64]
     return any(one.partition(";")[0].strip().lower() == "text/html" for one in media)
+
+
+def _is_forwarded(headers: Headers) -> bool:
+    """Tell whether a proxy says that it stands between; one that says nothing cannot be told from the page itself."""
+    names = [name.lower() for name, _ in headers.raw_items()]
+    return any(name in _FORWARDED or name.startswith(_FORWARDED_BEGINS) for name in names)
 
 
 def _is_local(address: str) -> bool:

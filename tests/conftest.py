@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,9 +24,11 @@ def announcements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CODEWORM_MONITOR_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))  # where the archive is, unless named
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config-home"))  # where a settings file may be
-    for name in ("URL", "TOKEN", "REDIS_URL", "CODEWORM_DB", "CODEWORM_CONFIG", "CONFIG", "DEBUG"):
-        monkeypatch.delenv(f"CODEWORM_MONITOR_{name}", raising=False)
-    for name in ("REDIS_URL", "CODEWORM_DB_PATH", "CODEWORM_CONFIG_DIR"):
+    # A person's own settings, and what a terminal or CI says of colours, are not the test's.
+    for name in [name for name in os.environ if name.startswith("CODEWORM_MONITOR_")]:
+        if name.removeprefix("CODEWORM_MONITOR_") not in ("RUNTIME_DIR", "LONG_TESTS", "SOAK_SECONDS"):
+            monkeypatch.delenv(name)
+    for name in ("REDIS_URL", "CODEWORM_DB_PATH", "CODEWORM_CONFIG_DIR", "OLLAMA_HOST", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return folder
 

@@ -71,7 +71,7 @@ class TestAPageOfTheRelay:
         forwarded = {"referer": f"{own}/", "sec_fetch_site": "same-origin", "host": "monitor.lan"}
         async with port_of(static=static, hosts=("monitor.lan",)) as port:
             page = {"referer": f"http://127.0.0.1:{port}/", "sec_fetch_site": "same-origin"}
-            for name in ("x_forwarded_for", "forwarded", "x_real_ip", "via"):
+            for name in ("x_forwarded_for", "x_forwarded_host", "forwarded", "x_real_ip", "via", "cf_connecting_ip"):
                 assert (await ask(port, "/api/stats", **page, **{name: "192.0.2.1"})).status == 401
             assert (await ask(port, "/api/stats", **page)).status == 200
             assert (await ask(port, "/api/stats", **forwarded)).status == 401
