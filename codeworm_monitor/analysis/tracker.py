@@ -154,8 +154,8 @@ class Tracker:
         ats, told = places.tolist(), codes[places].tolist()
         index = 0
         while index < len(ats):
-            if is_plain[index] and self._is_at_rest(ats[index], self._commits[ats[index + 5]]):
-                self._take_plain(*ats[index : index + LENGTH])
+            if is_plain[index] and self._is_at_rest(cycle := ats[index : index + LENGTH]):
+                self._take_plain(cycle)
                 index += LENGTH
                 continue
             step = told[index]
@@ -168,27 +168,21 @@ class Tracker:
 
     # The usual case, made quick: what the handlers below make of a plain cycle while nothing else is under way
 
-    def _is_at_rest(self, at: int, commit: int) -> bool:
-        """Tell whether nothing needs to be told apart from a plain cycle that starts here and ends in this commit."""
-        if self._open or self._overdue or self._late or self._waits or self._is_stopped:
+    def _is_at_rest(self, ats: list[int]) -> bool:
+        """Tell whether nothing needs to be told apart from a plain cycle with its steps at these places."""
+        if self._open or self._overdue or self._waits or self._is_stopped:
             return False
-        if self._last_number is not None and self._numbers[at] <= self._last_number:
+        start, _, analyzing, _, _, result, *_ = ats
+        if self._last_number is not None and self._numbers[start] <= self._last_number:
             return False
-        return len(self._halves) < _REMEMBERED and commit not in self._halves
+        target = self._targets[analyzing]
+        if any(cycle.target == target for cycle in self._late):
+            return False
+        return len(self._halves) < _REMEMBERED and self._commits[result] not in self._halves
 
-    def _take_plain(
-        self,
-        start_log: int,
-        start_event: int,
-        analyzing: int,
-        documenting: int,
-        generating: int,
-        result: int,
-        at_commit: int,
-        push: int,
-        stats: int,
-        _announced: int,
-    ) -> None:
+    def _take_plain(self, ats: list[int]) -> None:
+        start_log, start_event, analyzing, documenting, generating, result, at_commit, push, stats, _ = ats
+        self._forget_late()
         number = self._last_number = int(self._numbers[start_log])
         cycle = self._newest = Cycle(self.run, number, start_log)
         cycle.index = len(self.cycles)
@@ -215,8 +209,7 @@ class Tracker:
 
     def _open_cycle(self, at: int, number: int | None, *, is_one_shot: bool = False) -> Cycle:
         cycle = Cycle(self.run, number, at, is_one_shot=is_one_shot)
-        while self._late and len(self.cycles) - self._late[-1].index > _REMEMBERED:
-            self._late.pop()
+        self._forget_late()
         cycle.index = len(self.cycles)
         if not is_one_shot:
             self._close_lost()
@@ -229,6 +222,10 @@ class Tracker:
         self._open.append(cycle)
         self.cycles.append(cycle)
         return cycle
+
+    def _forget_late(self) -> None:
+        while self._late and len(self.cycles) - self._late[-1].index > _REMEMBERED:
+            self._late.pop()
 
     def _close_lost(self) -> None:
         """Give up the daemon's open cycles: it works on one at a time, so their end was lost."""
