@@ -30,6 +30,8 @@ class ReaderConnection(ServerConnection):
     """A WebSocket connection whose reader learns at once when it may not, or may again, be written to."""
 
     reader: Reader | None = None
+    address = ""
+    """Address of the other end, without the port."""
     is_flooding = False
     """Whether it sent more at once than is kept for it."""
     is_in_handshake = False
@@ -44,15 +46,11 @@ class ReaderConnection(ServerConnection):
         self._admission = admission
         self._everyone = everyone
 
-    @property
-    def address(self) -> str:
-        """Address of the other end, without the port."""
-        where = self.remote_address
-        return str(where[0]) if isinstance(where, tuple) and where else ""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the transport when the connection was accepted."""
         super().connection_made(transport)
+        where = transport.get_extra_info("peername")  # now: uvloop cannot tell of one that has gone
+        self.address = str(where[0]) if isinstance(where, tuple) and where else ""
         self._heard_at = self.loop.time()
         self._everyone.add(self)
         self.is_in_handshake = True
