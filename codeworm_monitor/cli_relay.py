@@ -36,9 +36,13 @@ log = logging.getLogger(__name__)
 
 
 _NOT_OF_A_REPLAY = frozenset(
-    ("redis_url", "channels", "dead_after", "archive", "no_archive", "archive_days", "archive_bytes")
+    {
+        *("redis_url", "channels", "dead_after"),
+        *("archive", "no_archive", "archive_days", "archive_bytes"),
+        *("ollama", "ollama_every"),
+    }
 )
-"""Settings of what a relay hears and keeps."""
+"""Settings of what a relay hears, looks at and keeps."""
 
 
 def _replay_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -184,7 +188,7 @@ async def _replay(
         if recording is None
         else RecordingReplay(recording, since=since, until=until, speed=speed)
     )
-    settings = replace(settings, no_archive=True)
+    settings = replace(settings, no_archive=True, ollama=None)  # what Ollama does now is no part of the past
     async with _stoppable() as stop, Relay(settings, source=source) as running:
         click.echo(_banner(running, is_replay=True))
         click.echo(
@@ -202,8 +206,8 @@ async def _demo(settings: RelaySettings, speed: float, repeat: bool) -> None:  #
     from codeworm_monitor.embedded import EmbeddedServer
     from codeworm_monitor.relay import Relay
 
-    # What is played is no part of the user's record, nor does the user's CodeWorm know of it.
-    settings = replace(settings, archive=None, no_archive=True, codeworm_db=None, codeworm_config=None)
+    # What is played is no part of the user's record, nor do the user's CodeWorm and Ollama know of it.
+    settings = replace(settings, archive=None, no_archive=True, codeworm_db=None, codeworm_config=None, ollama=None)
     # On a port of its own: at 6379, another relay would take the server for CodeWorm's, and keep what is played.
     async with (
         _stoppable() as stop,

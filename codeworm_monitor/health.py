@@ -64,7 +64,7 @@ class Reason:
 
     Attributes:
         verdict: How bad that is.
-        about: What it concerns: relay, upstream, codeworm, archive, disk.
+        about: What it concerns: relay, upstream, codeworm, ollama, archive, disk.
         what: What is wrong, in one line.
         mend: What to do, in one line.
     """
@@ -210,6 +210,7 @@ def _reasons(look: Look, told: Told, silence: float | None, quiet: float) -> Ite
             "`python -m codeworm_monitor doctor` says what is in the way",
         )
     yield from _of_codeworm(look, told, silence if is_heard else None, quiet)
+    yield from _of_ollama(look, told)
     yield from _of_keeping(look, told)
 
 
@@ -286,6 +287,19 @@ def _of_codeworm(look: Look, told: Told, silence: float | None, quiet: float) ->
             "codeworm",
             f"the newest document could not be pushed{error}",
             "run `git push` by hand where CodeWorm commits: it says what the remote wants",
+        )
+
+
+def _of_ollama(look: Look, told: Told) -> Iterator[Reason]:
+    """Yield that Ollama is away, if the relay looks at it (`--ollama`)."""
+    ollama = told.object("ollama")
+    if ollama is not None and ollama.flag("is_reachable") is False:
+        yield Reason(
+            Verdict.DEGRADED,
+            "ollama",
+            f"Ollama at {ollama.text('url') or 'its URL'} is not reached{_for(ollama.time('since'), look.at)}: "
+            f"{ollama.text('reason') or 'no reason is known'}",
+            "start it (ollama serve, or systemctl start ollama), or give the relay its right place with --ollama",
         )
 
 

@@ -155,7 +155,8 @@ class Look:
                 models, unlisted = None, 0  # releases before 0.1.38
         except (OSError, http.client.HTTPException, ValueError) as error:
             # What is raised is not kept: it may hold what was sent.
-            reason = f"it did not answer within {self._timeout:g} s" if self._is_over else _plainly(error)
+            is_late = self._is_over or time.monotonic() >= self._ends_at
+            reason = f"it did not answer within {self._timeout:g} s" if is_late else _plainly(error)
             raise OllamaError(redacted(printable(self.url)), reason) from None
         finally:
             timer.cancel()
@@ -195,7 +196,7 @@ class Look:
                 connection.close()
                 problem = error
             else:
-                connection.settimeout(self._timeout)
+                connection.settimeout(self._timeout + 1)  # the timer comes first; this is for one that does not
                 return connection
         raise problem
 

@@ -13,6 +13,7 @@ import pexpect
 import pytest
 from click.testing import CliRunner
 from support.faked_relay import FakedRelay
+from support.ollama_stand_in import QWEN, OllamaStandIn
 from support.processes import TOKEN, RelayProcess, relay_process, run
 from support.servers import Server, free_port, stand_in
 from support.waiting import eventually
@@ -22,7 +23,7 @@ from codeworm_monitor.cli import main
 LOGS, EVENTS = "codeworm:logs", "codeworm:events"
 KEYS = (
     *("verdict", "exit_status", "checked_at", "reasons", "relay", "upstream", "activity", "messages", "last_commit"),
-    *("last_error", "failures_in_a_row", "archive", "readers", "gaps", "disk"),
+    *("last_error", "failures_in_a_row", "archive", "readers", "gaps", "disk", "ollama"),
 )
 WRONG = "wrong-horse-battery"
 
@@ -55,6 +56,11 @@ async def look(*options: str, **environment: str) -> dict[str, Any]:
     return found
 
 
+def reasons(found: dict[str, Any], *about: str) -> list[dict[str, str]]:
+    """Return the reasons about these alone: this machine's disk may be full, and its processor busy."""
+    return [reason for reason in found["reasons"] if reason["about"] in about]
+
+
 async def test_status_follows_a_codeworm_from_health_over_failures_to_its_stop(tmp_path: Path) -> None:
     async with (
         Server() as server,
@@ -63,7 +69,8 @@ async def test_status_follows_a_codeworm_from_health_over_failures_to_its_stop(t
         committed = log("documentation_committed", target="x.py", commit="abcd1234")
         await heard(relay, server, log("cycle_starting"), committed)
         found = await look()
-        assert (found["verdict"], found["exit_status"], found["reasons"]) == ("healthy", 0, [])
+        assert reasons(found, "codeworm", "upstream") == []
+        assert found["ollama"] is None
         assert tuple(found) == KEYS
         assert found["relay"]["url"] == relay.url
         assert found["upstream"]["is_heard"]
@@ -73,14 +80,58 @@ async def test_status_follows_a_codeworm_from_health_over_failures_to_its_stop(t
         await heard(relay, server, *[log("llm_error", error="out of memory")] * 3)
         found = await look()
         assert (found["verdict"], found["failures_in_a_row"]) == ("degraded", 3)
-        assert "out of memory" in found["reasons"][0]["what"]
-        assert "history" in found["reasons"][0]["mend"]
+        (failing,) = reasons(found, "codeworm")
+        assert "out of memory" in failing["what"]
+        assert "history" in failing["mend"]
         await heard(relay, server, log("ollama_unavailable_waiting", url="x", retry_in_seconds=5))
         assert any("ollama serve" in reason["mend"] for reason in (await look())["reasons"])
         await heard(relay, server, log("daemon_stopped"))
         status, out, _ = await run("status")
         assert (status, out.split()[0]) == (2, "DOWN")
         assert "start CodeWorm again" in out
+
+
+async def test_ollama_beside_the_relay_is_shown_and_is_a_reason_once_it_is_away() -> None:
+    with OllamaStandIn(QWEN) as ollama:
+        options = ("--no-archive", "--ollama", ollama.url, "--ollama-every", "1")
+        async with Server() as server, relay_process("--redis-url", server.url, *options) as relay:
+
+            async def seen(*, is_reachable: bool) -> dict[str, Any]:
+                found: dict[str, Any] = {}
+
+                async def is_seen() -> bool:
+                    nonlocal found
+                    found = await look("--url", relay.url)
+                    return found["ollama"]["is_reachable"] is is_reachable
+
+                await eventually(is_seen)
+                return found
+
+            found = await seen(is_reachable=True)
+            assert found["ollama"].pop("since")
+            assert found["ollama"] == {
+                "url": ollama.url,
+                "is_reachable": True,
+                "reason": None,
+                "version": "0.12.6",
+                "models": ["qwen2.5-coder:7b"],
+                "models_loaded": 1,
+                "size_bytes": 6_591_830_464,
+                "vram_bytes": 5_333_539_264,
+                "outages": 0,
+            }
+            assert reasons(found, "ollama") == []
+            _, out, _ = await run("status", "--url", relay.url)
+            loaded = r"1 model loaded \(6\.6 GB, 5\.3 GB of it VRAM\): qwen2\.5-coder:7b"
+            assert re.search(rf"^ollama +{ollama.url} · reached since .* · version 0\.12\.6 · {loaded}$", out, re.M)
+
+            ollama.stop()
+            found = await seen(is_reachable=False)
+            assert found["verdict"] != "healthy"
+            (away,) = reasons(found, "ollama")
+            assert (away["verdict"], "connection refused" in away["what"]) == ("degraded", True)
+            assert "ollama serve" in away["mend"]
+            assert (found["ollama"]["models"], found["ollama"]["outages"]) == (None, 1)
 
 
 async def test_a_relay_that_is_deaf_is_down_and_says_why() -> None:
@@ -243,3 +294,8 @@ def test_help_has_an_example_and_says_what_the_status_means(command: str) -> Non
     out = " ".join(CliRunner().invoke(main, [command, "--help"]).stdout.split())
     assert f"Example: python -m codeworm_monitor {command}" in out
     assert "exit status" in out
+
+
+def test_help_of_status_names_every_key() -> None:
+    out = CliRunner().invoke(main, ["status", "--help"]).stdout
+    assert [key for key in KEYS if not re.search(rf"\b{key}\b", out.partition("has the keys")[2])] == []

@@ -12,7 +12,12 @@ NOW = 1_795_384_606.0
 MINUTE = 60.0
 
 
-def told(*, statistics: dict[str, Any] | None = None, snapshot: dict[str, Any] | None = None) -> dict[str, Any]:
+def told(
+    *,
+    statistics: dict[str, Any] | None = None,
+    snapshot: dict[str, Any] | None = None,
+    ollama: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """What a relay tells with which all is well, but for these fields."""
     archive = {"directory": "/a", "is_writing": True, "reason": "", "since": NOW - 900, "waiting": 0, "lost": 0}
     return {
@@ -31,6 +36,9 @@ def told(*, statistics: dict[str, Any] | None = None, snapshot: dict[str, Any] |
         | (statistics or {}),
         "snapshot": {"stage": "generating", "since": NOW - MINUTE, "last_commit": {"at": NOW - 10 * MINUTE}}
         | (snapshot or {}),
+        "ollama": {"url": "http://ollama:11434", "is_reachable": True, "since": NOW - 900, "reason": ""}
+        | {"models": [{"name": "qwen2.5-coder:7b"}], "models_loaded": 1, "size": 7, "size_vram": 7, "outages": 0}
+        | (ollama or {}),
     }
 
 
@@ -117,6 +125,13 @@ def test_a_relay_that_hears_a_working_codeworm_is_healthy() -> None:
             "doctor",
         ),
         ({"statistics": "?"}, {}, "degraded", "tells nothing of its state", "same release"),
+        (
+            told(ollama={"is_reachable": False, "since": NOW - 300, "reason": "connection refused"}),
+            {},
+            "degraded",
+            "Ollama at http://ollama:11434 is not reached for 5 min: connection refused",
+            "ollama serve",
+        ),
     ],
 )
 def test_each_trouble_has_its_verdict_and_names_its_mend(
@@ -125,6 +140,20 @@ def test_each_trouble_has_its_verdict_and_names_its_mend(
     found = health(info, **look)
     assert found.verdict == verdict
     assert any(what in one.what and mend in one.mend for one in found.reasons), found.reasons
+
+
+def test_ollama_that_is_away_is_told_as_a_reason_about_ollama_also_while_codeworm_does_not_wait_for_it() -> None:
+    away = {"is_reachable": False, "since": NOW - 300, "reason": "connection refused"}
+    assert [one.about for one in health(told(ollama=away)).reasons] == ["ollama"]
+    assert [one.about for one in health(told(ollama={"is_reachable": False, "reason": None})).reasons] == ["ollama"]
+    waiting = told(ollama=away, snapshot={"stage": "waiting"})
+    assert [one.about for one in health(waiting).reasons] == ["codeworm", "ollama"]
+    assert health(told(ollama=away, snapshot={"stage": "stopped"})).verdict is Verdict.DOWN
+
+
+@pytest.mark.parametrize("ollama", [None, {}, "?", {"is_reachable": None}, {"is_reachable": 0}])
+def test_ollama_that_is_not_looked_at_or_not_yet_is_no_reason(ollama: object) -> None:
+    assert health(told() | {"ollama": ollama}).verdict is Verdict.HEALTHY
 
 
 @pytest.mark.parametrize(("is_ready", "verdict"), [(True, Verdict.DEGRADED), (False, Verdict.DOWN)])
@@ -183,7 +212,7 @@ _json = st.recursive(
 )
 
 
-@given(name=st.sampled_from(["statistics", "snapshot"]), field=st.data(), value=_json)
+@given(name=st.sampled_from(["statistics", "snapshot", "ollama"]), field=st.data(), value=_json)
 def test_whatever_a_field_holds_there_is_a_verdict(name: str, field: st.DataObject, value: Any) -> None:
     from codeworm_monitor.doctor.status_report import status_as_dict, status_rows
 

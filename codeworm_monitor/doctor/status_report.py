@@ -13,6 +13,8 @@ from codeworm_monitor.told import Told
 
 __all__ = ["status_as_dict", "status_rows"]
 
+MOST_MODELS = 16
+"""That are named; a relay tells no more."""
 _STYLES = {Verdict.HEALTHY: "good", Verdict.DEGRADED: "bad", Verdict.DOWN: "worst"}
 
 
@@ -75,6 +77,7 @@ def status_as_dict(health: Health) -> dict[str, Any]:
         },
         "gaps": told.counts("statistics", "gaps"),
         "disk": None if look.disk is None else {"free_bytes": look.disk.free, "total_bytes": look.disk.total},
+        "ollama": None if (ollama := told.object("ollama")) is None else _ollama_as_dict(ollama),
     }
 
 
@@ -129,6 +132,8 @@ def _facts(health: Health) -> Iterator[Row]:
     if error := snapshot.object("last_error"):
         yield Row("last error", _told_of(error, now, "event", "target", "error"))
     yield Row("failures", "not known" if look.failures is None else f"{look.failures} in a row")
+    if ollama := told.object("ollama"):
+        yield Row("ollama", _ollama(ollama))
     yield Row("archive", _archive(statistics, look.info))
     behind, evicted = statistics.count("readers_behind"), statistics.count("readers_evicted")
     yield Row(
@@ -157,6 +162,59 @@ def _archive(statistics: Told, info: Any) -> str:
     said = [archive.text("directory") or "", "written" if archive.flag("is_writing") else "NOT written"]
     said += [f"{number:,} {name}" for name in ("waiting", "lost") if (number := archive.count(name))]
     return " · ".join(part for part in said if part)
+
+
+def _ollama_as_dict(ollama: Told) -> dict[str, Any]:
+    return {
+        "url": ollama.text("url"),
+        "is_reachable": ollama.flag("is_reachable"),
+        "since": _iso(ollama.time("since")),
+        "reason": ollama.text("reason"),
+        "version": ollama.text("version"),
+        "models": _models(ollama),
+        "models_loaded": ollama.count("models_loaded"),
+        "size_bytes": ollama.count("size"),
+        "vram_bytes": ollama.count("size_vram"),
+        "outages": ollama.count("outages"),
+    }
+
+
+def _models(ollama: Told) -> list[str] | None:
+    """Return the names of the models that are loaded; None: not known, as in an outage."""
+    models = ollama.at("models")
+    if not ollama.flag("is_reachable") or not isinstance(models, list):
+        return None
+    return [name for one in models[:MOST_MODELS] if (name := Told(one).text("name"))]
+
+
+def _ollama(ollama: Told) -> str:
+    said = [ollama.text("url") or "not told"]
+    is_reachable = ollama.flag("is_reachable")
+    if is_reachable is None:
+        return " · ".join([*said, "not known yet"])
+    since = ollama.time("since")
+    said.append(("reached" if is_reachable else "NOT reached") + (f" since {_local(since)}" if since else ""))
+    if is_reachable:
+        said.append(f"version {ollama.text('version') or 'not told'}")
+        said.append(_loaded(ollama))
+    if outages := ollama.count("outages"):
+        said.append(f"{outages} outages")
+    return " · ".join(said)
+
+
+def _loaded(ollama: Told) -> str:
+    names = _models(ollama)
+    if names is None:
+        return "too old to tell what is loaded"
+    number = ollama.count("models_loaded")
+    number = len(names) if number is None else number
+    if not number:
+        return "no model loaded"
+    said = f"{number} model{'' if number == 1 else 's'} loaded"
+    size, vram = ollama.count("size"), ollama.count("size_vram")
+    if size:
+        said += f" ({size / 1e9:.1f} GB" + ("" if vram is None else f", {vram / 1e9:.1f} GB of it VRAM") + ")"
+    return f"{said}: {', '.join(names)}" if names else said
 
 
 def _told_of(told: Told, now: float, *names: str) -> str:
