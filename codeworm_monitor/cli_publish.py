@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "publish"]
 
-_SHORT_NAMES = ("logs", "events", "stats", "relay")
+_SHORT_NAMES = ("logs", "events", "stats")
 _LONGEST_LINE = 256 * 2**10
 _PORTION = 1000
 """Messages between two waits for Redis: far fewer than the publisher would drop."""
+_PORTION_LETTERS = 4 * 2**20
+"""Letters between two waits, but for the last message."""
+_MOST_BYTES = 32 * 2**20
+"""Bytes that may wait: a portion at six bytes a letter, as JSON writes control characters, and what goes with them."""
 
 
 @click.command()
@@ -48,32 +52,48 @@ def publish(
     """Publish messages, and say how many subscribers they reached.
 
     Without a MESSAGE, each line of standard input is one. A JSON object is published as it is; on a channel of logs, any
-    other text becomes a log line with that text as its event. The CHANNEL, logs if it is left out, may be given as the
-    first word or by --channel. The status is 1 if Redis cannot be reached or does not take it all.
+    other text becomes a log line with that text as its event. The CHANNEL, logs if it is left out, may be given by
+    --channel, or as the first word: logs, events, stats, or a full name with a colon and no spaces. Any other first word
+    is a MESSAGE. The status is 1 if Redis cannot be reached or does not take it all.
 
     \b
     Example: python -m codeworm_monitor publish logs '{"event": "hello", "level": "info"}'
+             python -m codeworm_monitor publish "backup finished"
              tail -F app.log | python -m codeworm_monitor publish --component app
     """
     from codeworm_monitor.publish import Publisher
 
     messages = words
     if channel is None:
-        is_named = bool(words) and not words[0].startswith(("{", "["))
+        is_named = bool(words) and _is_channel(words[0])
         channel, messages = (words[0], words[1:]) if is_named else ("logs", words)
     channel = f"codeworm:{channel}" if channel in _SHORT_NAMES else channel
     texts = iter(messages) if messages else _lines()
-    with plain_errors(), Publisher(redis_url, component=component, answer_within=timeout) as publisher:
+    with (
+        plain_errors(),
+        Publisher(redis_url, component=component, answer_within=timeout, max_bytes=_MOST_BYTES) as publisher,
+    ):
         if not publisher.connect(timeout):
             raise click.ClickException(
                 printable(publisher.statistics().problem or f"Redis did not answer within {timeout:g} s")
             )
+        if not messages and sys.stdin.isatty():
+            click.echo(f"each line you type is published to {printable(channel)}; Ctrl-D ends", err=True)
+        count = letters = 0
         for number, text in enumerate(texts, 1):
             _publish_one(publisher, channel, text, level, number)
-            if number % _PORTION == 0 and not publisher.flush(timeout):
-                break
+            count, letters = count + 1, letters + len(text)
+            if count >= _PORTION or letters >= _PORTION_LETTERS:
+                count = letters = 0
+                if not publisher.flush(timeout):
+                    break
         publisher.flush(timeout)
         _report(publisher.statistics(), channel)
+
+
+def _is_channel(word: str) -> bool:
+    """Tell whether a first word names a channel: a short name, or a full one; JSON has colons too."""
+    return word in _SHORT_NAMES or (":" in word and word.split() == [word] and not word.startswith(("{", "[", '"')))
 
 
 def _publish_one(publisher: Publisher, channel: str, text: str, level: str, number: int) -> None:

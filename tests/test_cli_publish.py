@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support.published import Subscriber, subscribed
 from support.servers import Server
+from support.waiting import eventually
 
 PROGRAM = "from codeworm_monitor.cli_publish import publish; publish()"
 
@@ -27,10 +28,10 @@ async def subscriber(server: Server) -> AsyncIterator[Subscriber]:
         yield heard
 
 
-async def start(*words: str) -> asyncio.subprocess.Process:
+async def start(*words: str, stdin: int = subprocess.PIPE) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PROGRAM, *words),
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(os.environ),
@@ -70,6 +71,13 @@ async def test_lines_of_standard_input_arrive_in_order(server: Server, subscribe
     assert subscriber.events == [str(number) for number in range(2500)]
 
 
+@pytest.mark.parametrize(("length", "count"), [(60_000, 1000), (200_000, 300)])
+async def test_long_lines_are_not_dropped(length: int, count: int, server: Server) -> None:
+    """More of them than may wait: sixty megabytes."""
+    status, out, err = await run("--redis-url", server.url, given=(b"x" * length + b"\n") * count)
+    assert (status, err, out.split()[:2]) == (0, "", ["published", str(count)])
+
+
 async def test_a_line_arrives_though_more_may_come(server: Server, subscriber: Subscriber) -> None:
     process = await start("--redis-url", server.url)
     assert process.stdin is not None
@@ -88,6 +96,40 @@ async def test_odd_bytes_and_endless_lines_arrive_as_far_as_they_can(server: Ser
     assert subscriber.events[0] == "caf\ufffd\x00\x1b"
     assert subscriber.events[1].startswith("xxx")
     assert subscriber.events[2:] == ['{"a": NaN}', "last"]
+
+
+@pytest.mark.parametrize("words", [("backup finished",), ("disk full: sda 1", "42"), ("done",), ("relay",)])
+async def test_a_first_word_that_names_no_channel_is_a_message(
+    words: tuple[str, ...], server: Server, subscriber: Subscriber
+) -> None:
+    status, _, err = await run(*words, "--redis-url", server.url, given=b"not asked for\n")
+    assert (status, err) == (0, "")
+    await subscriber.hears(*words)
+
+
+@pytest.mark.parametrize("word", ['{"event":"compact"}', '["a:b"]', '"a:b"'])
+async def test_json_without_spaces_names_no_channel(word: str, server: Server, subscriber: Subscriber) -> None:
+    status, out, _ = await run(word, "--redis-url", server.url)
+    assert (status, "published 1 message to codeworm:logs" in out) == (0, True)
+    await eventually(lambda: len(subscriber.payloads) == 1)
+
+
+async def test_a_terminal_is_told_that_it_is_read(server: Server, subscriber: Subscriber) -> None:
+    ours, theirs = os.openpty()
+    try:
+        process = await start("logs", "--redis-url", server.url, stdin=theirs)
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            told = await process.stderr.readline()
+        assert told == b"each line you type is published to codeworm:logs; Ctrl-D ends\n"
+        os.write(ours, b"typed\n\x04")
+        await subscriber.hears("typed")
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, err, b"published 1 message" in out) == (0, b"", True)
 
 
 async def test_any_channel_may_be_named(server: Server, subscriber: Subscriber) -> None:

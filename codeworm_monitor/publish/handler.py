@@ -14,16 +14,16 @@ from codeworm_monitor.publish.publisher import Publisher
 __all__ = ["PublishHandler", "exception_fields"]
 
 _OURS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
-_SILENT = ("codeworm_monitor.publish", "redis", "asyncio")
-"""Loggers of what carries the log: what they say of it would go round in a circle."""
+_SILENT = "codeworm_monitor.publish"
+"""Logger of what carries the log: what it says of it would go round in a circle."""
 
 
 class PublishHandler(logging.Handler):
     """Publishes log records as log lines: `event` the message, `level`, `component` the logger's name.
 
     An exception goes with it as `error`, one line, and `exception`, the traceback; what was passed as `extra=` as fields
-    of those names. It never waits and never raises, and does not publish what the publisher, Redis' client or asyncio
-    say themselves.
+    of those names. It never waits and never raises. What the publisher says itself is not published, nor what Redis'
+    client or asyncio say in the publisher's thread; what the program has from them elsewhere is.
 
     Args:
         publisher: Who publishes; None: the program's default publisher.
@@ -44,14 +44,17 @@ class PublishHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Publish a record."""
-        if record.name.startswith(_SILENT) and _is_of(record.name):
+        if record.name == _SILENT or record.name.startswith(f"{_SILENT}."):
             return
         if getattr(self._busy, "is_so", False):
             return  # an object logs while its text is made
         self._busy.is_so = True
         try:
             publisher = self._publisher or default_publisher()
-            if record.thread is None or record.thread != publisher.thread_id:
+            thread = (
+                threading.get_ident() if record.thread is None else record.thread
+            )  # None: logging.logThreads is off
+            if thread != publisher.thread_id:
                 publisher.line(self._fields(record), at=record.created)
         except Exception:  # noqa: BLE001  # the program comes first
             self.handleError(record)
@@ -95,7 +98,3 @@ def exception_fields(exc_info: Any) -> dict[str, str]:
         "error": text_of(last[-1] if last else type(error).__name__, 500),
         "exception": text_of("".join(lines).rstrip()),
     }
-
-
-def _is_of(name: str) -> bool:
-    return any(name == one or name.startswith(f"{one}.") for one in _SILENT)

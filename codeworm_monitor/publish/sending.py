@@ -224,6 +224,7 @@ class Sender:
         if len(error.answers) < notices:
             self.outbox.restore(unsaid)
         self._settle(batch[: len(answered)], answered, [])
+        self.problem = str(error)  # before what is lost is counted: who sees the one may ask for the other
         kept = min(error.unsent, len(batch) - len(answered))
         self.outbox.lose(DropReason.UNANSWERED, batch[len(answered) : len(batch) - kept])
         if kept:
@@ -231,8 +232,8 @@ class Sender:
         self._fail(str(error))
 
     def _fail(self, problem: str) -> None:
-        self._disconnect()
         self.problem = problem
+        self._disconnect()
         with self.outbox.changed:
             self.outbox.changed.notify_all()
         self._tell()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -100,18 +103,50 @@ def test_an_object_that_logs_while_its_text_is_made_goes_round_once(logger: logg
     assert [line["event"] for line in lines(nobody)] == ["see chatty"]
 
 
-@pytest.mark.parametrize("name", ["codeworm_monitor.publish.sending", "redis.connection", "asyncio"])
-def test_what_carries_the_log_is_not_logged(name: str, logger: logging.Logger, nobody: Publisher) -> None:
+@pytest.mark.parametrize("name", ["codeworm_monitor.publish", "codeworm_monitor.publish.sending"])
+def test_what_the_publisher_says_is_not_published(name: str, logger: logging.Logger, nobody: Publisher) -> None:
     handler = logger.handlers[0]
     handler.handle(logging.makeLogRecord({"name": name, "msg": "x", "levelname": "INFO"}))
-    handler.handle(logging.makeLogRecord({"name": "redistribution", "msg": "y", "levelname": "INFO"}))
+    handler.handle(logging.makeLogRecord({"name": "codeworm_monitor.publishers", "msg": "y", "levelname": "INFO"}))
     assert [line["event"] for line in lines(nobody)] == ["y"]
 
 
-def test_what_the_publishers_thread_logs_is_not_published(logger: logging.Logger, nobody: Publisher) -> None:
+@pytest.mark.parametrize("name", ["redis.connection", "asyncio", "any"])
+def test_what_is_logged_is_published_but_for_the_publishers_thread(
+    name: str, logger: logging.Logger, nobody: Publisher
+) -> None:
     nobody._sender.thread_id = 77
-    logger.handlers[0].handle(logging.makeLogRecord({"name": "any", "msg": "x", "thread": 77}))
-    assert lines(nobody) == []
+    for thread in (77, 78):
+        record = logging.makeLogRecord({"name": name, "msg": f"of {thread}", "levelname": "INFO", "thread": thread})
+        logger.handlers[0].handle(record)
+    assert [line["event"] for line in lines(nobody)] == ["of 78"]
+
+
+def test_the_publishers_thread_is_known_though_records_do_not_name_theirs(
+    logger: logging.Logger, nobody: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "logThreads", False)
+    logger.info("of the program")
+    nobody._sender.thread_id = threading.get_ident()
+    logger.info("of the publisher's thread")
+    assert [line["event"] for line in lines(nobody)] == ["of the program"]
+
+
+async def test_a_task_whose_exception_nobody_retrieved_is_told(
+    nobody: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise ValueError("of the task")
+
+    handler = PublishHandler(nobody)
+    monkeypatch.setattr(logging.getLogger("asyncio"), "handlers", [handler])
+    task = asyncio.create_task(fail())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    (line,) = lines(nobody)
+    assert (line["component"], line["level"], line["error"]) == ("asyncio", "error", "ValueError: of the task")
+    assert line["event"].startswith("Task exception was never retrieved")
 
 
 def test_levels_and_stacks(logger: logging.Logger, nobody: Publisher) -> None:

@@ -14,8 +14,9 @@ from support.waiting import eventually
 BEGIN = """
 import multiprocessing, os, signal, sys, threading, time, warnings
 from codeworm_monitor.publish import Publisher
-publisher = Publisher(sys.argv[1], component="child")
+publisher = Publisher(sys.argv[1], component="child", exit_within=20)
 """
+"""The end may take long on a busy machine; the test of the bound sets its own."""
 
 
 @pytest.mark.parametrize(

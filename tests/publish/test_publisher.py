@@ -10,12 +10,12 @@ import logging
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.published import Subscriber, subscribed
+from support.published import SlowProxy, Subscriber, subscribed
 from support.servers import KINDS, Kind, Proxy, SentinelSet, Server, free_port, require_program, stand_in
 from support.waiting import eventually, until
 
@@ -245,7 +245,7 @@ async def test_a_frozen_redis_holds_up_nobody_and_nothing_is_sent_twice(server: 
             for number in range(20):
                 publisher.log("line", number=number)
             await eventually(lambda: publisher.statistics().dropped.get("unanswered"))
-            assert "no answer in time" in publisher.statistics().problem
+            await eventually(lambda: "no answer in time" in publisher.statistics().problem)
         finally:
             server.thaw()
         await eventually(lambda: publisher.statistics().waiting == 0)
@@ -294,6 +294,54 @@ async def test_a_network_that_swallows_is_given_up_and_found_again(server: Serve
         await eventually(lambda: "after" in heard.events)
         await eventually(lambda: "messages_dropped" in heard.events)
         assert "lost" not in heard.events
+
+
+async def test_what_was_lost_is_counted_once_the_problem_is_known(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees that something was lost can ask why, though the connection is not closed yet."""
+    is_known: list[bool] = []
+    async with Proxy(server.port) as proxy, Publisher(proxy.url, answer_within=0.3) as publisher:
+        assert await asyncio.to_thread(publisher.connect)
+        sender = publisher._sender
+        lose, disconnect = sender.outbox.lose, sender._disconnect
+
+        def note(go_on: Callable[..., None], *arguments: Any) -> None:
+            is_known.append("no answer in time" in sender.problem)
+            go_on(*arguments)
+
+        monkeypatch.setattr(sender.outbox, "lose", lambda *given: note(lose, *given) if given[1] else None)
+        monkeypatch.setattr(sender, "_disconnect", lambda: note(disconnect))
+        proxy.is_swallowing = True
+        publisher.log("lost")
+        await eventually(lambda: len(is_known) >= 2)
+        assert is_known[:2] == [True, True]
+        proxy.is_swallowing = False
+
+
+async def test_a_slow_redis_holds_up_nobody_and_gets_all_in_order(server: Server) -> None:
+    async with (
+        SlowProxy(server.port, delay=0.2) as proxy,
+        subscribed(server) as heard,
+        Publisher(proxy.url) as publisher,
+    ):
+        assert await asyncio.to_thread(publisher.connect)
+        proxy.may_answer.clear()
+        # In a thread, so that the proxy goes on: to wait for an answer would be to wait for ever.
+        accepted = await asyncio.to_thread(lambda: [publisher.log("line", number=number) for number in range(1500)])
+        assert accepted == [True] * 1500
+        assert (publisher.statistics().sent, proxy.answered) == (0, 0)
+        proxy.may_answer.set()
+        await eventually(lambda: proxy.answered)
+        accepted = [publisher.log("line", number=number) for number in range(1500, 1600)]  # others are under way
+        assert all(accepted)
+        assert publisher.statistics().waiting > 100
+        assert await publisher.aflush(20)
+        await eventually(lambda: len(heard.payloads) >= 1600)
+        assert [line["number"] for line in heard.on()] == list(range(1600))
+        now = publisher.statistics()
+        assert (now.sent, now.waiting, now.dropped, now.problem) == (1600, 0, {}, "")
+        assert proxy.connections == 1
 
 
 async def test_a_channel_that_is_refused_is_counted_and_others_go_on(server: Server, subscriber: Subscriber) -> None:

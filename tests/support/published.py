@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-from support.servers import Server
+from support.servers import Proxy, Server
 from support.waiting import eventually
 
 CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
@@ -46,6 +46,52 @@ class Subscriber:
             if line["event"] == "messages_dropped":
                 counts[line["reason"]] = counts.get(line["reason"], 0) + line["count"]
         return counts
+
+
+class SlowProxy(Proxy):
+    """A proxy far away: all that passes arrives late, in its order, at any rate.
+
+    Args:
+        target: Port.
+        delay: Seconds, each way.
+
+    Attributes:
+        may_answer: While it is not set, nothing comes back.
+        answered: Bytes that came back.
+    """
+
+    def __init__(self, target: int, *, delay: float) -> None:
+        super().__init__(target)
+        self.delay = delay
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.answered = 0
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        clock = asyncio.get_running_loop().time
+        comes_back = writer.get_extra_info("sockname")[1] == self.port
+
+        async def arrive() -> None:
+            while True:
+                due, data = await under_way.get()
+                await asyncio.sleep(due - clock())
+                if comes_back:
+                    await self.may_answer.wait()
+                    self.answered += len(data)
+                if not data:
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        async def leave() -> None:
+            data = b"-"
+            while data:
+                data = await reader.read(65536)
+                under_way.put_nowait((clock() + self.delay, data))
+
+        await asyncio.gather(arrive(), leave())
+        writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
