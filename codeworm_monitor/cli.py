@@ -153,7 +153,10 @@ class _Group(click.Group):
                 return super().invoke(ctx)
         except click.NoSuchOption as error:
             if error.option_name in ("--config", "--debug"):
-                ctx.fail(f"{error.option_name} stands before the command: {ctx.info_name} {error.option_name} …")
+                told = f"{error.option_name} stands before the command: {ctx.info_name} {error.option_name} …"
+                moved = click.UsageError(told, ctx)
+                moved.exit_code = error.exit_code  # type: ignore[misc]  # a command may have one of its own
+                raise moved from error
             raise
         except (KeyboardInterrupt, click.Abort) as error:
             raise click.exceptions.Exit(INTERRUPTED) from error
@@ -169,7 +172,9 @@ class _Group(click.Group):
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:  # who read the output has gone: nobody is left to be told
-            _discard_output()
+            from codeworm_monitor.cli_options import discard_output
+
+            discard_output()
             sys.exit(1)
         except (KeyboardInterrupt, click.Abort):
             sys.exit(INTERRUPTED)
@@ -208,15 +213,6 @@ def _tell(error: Exception) -> int:
     what = type(error).__name__ + (f": {text}" if text else "")
     click.echo(f"this is a bug of codeworm_monitor: {what}; run again with --debug to see where", err=True)
     return EX_SOFTWARE
-
-
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere, or the interpreter would complain at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    finally:
-        os.close(nowhere)
 
 
 _IS_HELP = "codeworm_monitor.is_help"
@@ -258,9 +254,10 @@ def main(context: click.Context, config: str | None, *, debug: bool) -> None:
     def load() -> Mapping[str, Any]:
         try:
             file = load_settings_file(context)
-        except click.ClickException:
+        except click.ClickException as error:
             if name in _READS_ITSELF:
                 return {}
+            error.exit_code = getattr(command, "usage_status", error.exit_code)  # type: ignore[misc]  # click reads it there
             raise
         return {} if file is None else file.values
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from codeworm_monitor.cli_options import plain_errors
+from codeworm_monitor.archive.database import named_directory
+from codeworm_monitor.cli_options import plain_errors, read_length
+from codeworm_monitor.cli_settings import reader_options
 
 __all__ = ["COMMANDS", "doctor", "status"]
 
@@ -19,6 +20,9 @@ UNKNOWN = 3
 
 class _PluginCommand(click.Command):
     """A command whose status for a wrong line is 3: 2, which click gives, would read as down."""
+
+    usage_status = UNKNOWN
+    """Likewise where the settings file cannot be used, which the group finds out."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -31,37 +35,22 @@ class _PluginCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with plain_errors():
+                return super().invoke(ctx)
         except click.ClickException as error:
             error.exit_code = UNKNOWN  # type: ignore[misc]  # click reads it from the instance
             raise
 
 
-def _relay_options(command: Any) -> Any:
-    token = click.option(
-        "--token",
-        envvar="CODEWORM_MONITOR_TOKEN",
-        show_envvar=True,
-        help="Its token; what it announced on this machine if not given.",
-    )
-    url = click.option(
-        "--url",
-        envvar="CODEWORM_MONITOR_URL",
-        show_envvar=True,
-        help="The relay, such as ws://127.0.0.1:8765/ws; the one on this machine if not given.",
-    )
-    return url(token(command))
-
-
 @click.command(cls=_PluginCommand)
-@_relay_options
+@reader_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; its keys stay as they are.")
 @click.option(
     "--silence",
     "quiet",
     default="45min",
     show_default=True,
-    callback=lambda context, parameter, value: _seconds(value),
+    callback=read_length,
     help="How long no message, or no commit, is well; twice as long without a message is down.",
 )
 @click.option(
@@ -80,10 +69,11 @@ def status(*, url: str | None, token: str | None, as_json: bool, quiet: float, w
         0  healthy   CodeWorm is heard, and works
         1  degraded  something needs a look: failures in a row, nothing kept, Ollama away
         2  down      no relay, or it does not hear Redis, or CodeWorm stopped or is silent
-        3            it could not be looked at all: the command line is wrong
+        3            it could not be looked at all: the command line or the settings file is wrong
 
     With --json the object has the keys verdict, exit_status, checked_at, reasons (each with verdict, about, what, mend),
-    relay, upstream, activity, messages, last_commit, last_error, failures_in_a_row, archive, readers, gaps and disk.
+    relay, upstream, activity, messages, last_commit, last_error, failures_in_a_row, archive, readers, gaps, disk
+    and ollama (null: the relay does not look at it; --ollama).
     Times are ISO 8601 in UTC, durations seconds; null: not known.
 
     \b
@@ -106,7 +96,7 @@ def status(*, url: str | None, token: str | None, as_json: bool, quiet: float, w
 
 
 @click.command()
-@_relay_options
+@reader_options
 @click.option(
     "--redis-url",
     envvar=["CODEWORM_MONITOR_REDIS_URL", "REDIS_URL"],
@@ -132,7 +122,6 @@ def status(*, url: str | None, token: str | None, as_json: bool, quiet: float, w
     metavar="DIRECTORY",
     envvar="CODEWORM_MONITOR_ARCHIVE",
     show_envvar=True,
-    type=click.Path(path_type=Path),
     help="The archive; the relay's, or the default one, if not given.",
 )
 @click.option(
@@ -157,7 +146,7 @@ def doctor(
     redis_url: str | None,
     channels: str | None,
     listen: float,
-    directory: Path | None,
+    directory: str | None,
     ollama: str | None,
     origin: str | None,
     codeworm_db: str | None,
@@ -194,7 +183,7 @@ def doctor(
         redis_url=redis_url or None,
         channels=names,
         listen=listen,
-        archive=None if directory is None else directory.expanduser(),
+        archive=None if directory is None else named_directory(directory),
         ollama=ollama,
         origin=origin,
         codeworm_db=codeworm_db or None,
@@ -208,19 +197,6 @@ def doctor(
     else:
         show(report_rows(findings))
     sys.exit(0 if report["is_sound"] else 1)
-
-
-def _seconds(text: str) -> float:
-    from codeworm_monitor.moments import duration
-
-    try:
-        length = duration(text.strip())
-        seconds = float(text) if length is None else length.total_seconds()
-    except (ValueError, OverflowError):
-        seconds = 0.0
-    if not 0 < seconds <= 366 * 86_400:
-        raise click.BadParameter("write a length of time such as 30min, 2h or 900 (seconds)")
-    return seconds
 
 
 COMMANDS: tuple[click.Command, ...] = (status, doctor)

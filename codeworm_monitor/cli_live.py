@@ -10,39 +10,16 @@ from typing import Any
 
 import click
 
-from codeworm_monitor.cli_options import plain_errors
+from codeworm_monitor.cli_options import discard_output, full_name, plain_errors, read_level, read_time
 from codeworm_monitor.errors import FrameError
 from codeworm_monitor.filters import MAX_TEXT
 from codeworm_monitor.frames import MAX_TAIL
 from codeworm_monitor.logformat import printable
-from codeworm_monitor.records import LEVELS
 
 __all__ = ["COMMANDS", "tail", "top"]
 
 LAST = 10
 """Newest messages shown at first, unless told otherwise."""
-SHORT_NAMES = ("logs", "events", "stats", "relay")
-
-
-def _read_level(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    name = None if value is None else value.strip().removeprefix(">=").strip().lower()
-    if name is not None and name not in LEVELS:
-        raise click.BadParameter(f"{name!r} is no level: {', '.join(LEVELS)}")
-    return name
-
-
-def _read_since(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    import time
-
-    from codeworm_monitor.moments import plain_moment
-
-    if value is None:
-        return None
-    try:
-        return plain_moment(value, time.time(), zone=None).timestamp()
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
 
 url_option = click.option(
     "--url",
@@ -56,7 +33,7 @@ wait_option = click.option("--wait", is_flag=True, help="Wait for a relay that i
 
 
 @click.command()
-@click.option("--level", callback=_read_level, help="Only log lines of this level, or a more severe one; no events.")
+@click.option("--level", callback=read_level, help="Only log lines of this level, or a more severe one; no events.")
 @click.option(
     "--component", "components", multiple=True, help="Only log lines of this component, no events; repeatable."
 )
@@ -76,7 +53,7 @@ wait_option = click.option("--wait", is_flag=True, help="Wait for a relay that i
 )
 @click.option(
     "--since",
-    callback=_read_since,
+    callback=read_time,
     help="Begin there: a duration back from now (2h, 30min), today, yesterday, or a time of this machine "
     "(2026-11-22T16:57).",
 )
@@ -126,7 +103,7 @@ def tail(
     from codeworm_monitor.terminal.places import Place
     from codeworm_monitor.terminal.tailing import Tailing, Wish
 
-    named = [f"codeworm:{name}" if name in SHORT_NAMES else name for name in channels]
+    named = [full_name(name) for name in channels]
     conditions = {"level": level, "component": list(components), "repo": list(repos), "text": text or None}
     try:
         wanted = Filter.from_dict(named, conditions)
@@ -173,16 +150,7 @@ async def _tail(tailing: Any, output: Any) -> None:
     except BrokenPipeError:
         is_closed = True
     if is_closed:  # as with other commands in a pipe, whose reader has what it wants
-        _discard_output()
-
-
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere: at its end, the interpreter would try it once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, sys.stdout.fileno())
-    finally:
-        os.close(nowhere)
+        discard_output()
 
 
 def _until_interrupted(work: Any) -> None:
@@ -196,7 +164,7 @@ def _until_interrupted(work: Any) -> None:
     try:
         asyncio.run(work)
     except KeyboardInterrupt:
-        _discard_output()
+        discard_output()
         raise click.exceptions.Exit(128 + signal.SIGINT) from None
     finally:
         signal.signal(signal.SIGINT, former)

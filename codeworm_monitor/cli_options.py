@@ -1,12 +1,14 @@
-"""What the commands of the archive share: options, plain errors, progress on a terminal."""
+"""What commands share: options and how they are read, plain errors, progress on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -14,13 +16,28 @@ import click
 from codeworm_monitor.archive.database import DATABASE, named_directory
 from codeworm_monitor.errors import ArchiveError, MonitorError, SettingError
 from codeworm_monitor.logformat import printable
-from codeworm_monitor.moments import micros_of, plain_moment
+from codeworm_monitor.moments import duration, micros_of, plain_moment
 from codeworm_monitor.records import LEVELS
 
-__all__ = ["archive_option", "existing", "plain_errors", "progress", "selection_options", "size_text"]
+__all__ = [
+    "SHORT_NAMES",
+    "archive_option",
+    "discard_output",
+    "existing",
+    "full_name",
+    "plain_errors",
+    "progress",
+    "read_length",
+    "read_level",
+    "read_time",
+    "selection_options",
+    "size_text",
+]
 
 SHORT_NAMES = ("logs", "events", "stats", "relay")
 """Channels of CodeWorm, and the relay's own, that need not be spelled out."""
+LONGEST_LENGTH = 366 * 86_400
+"""Seconds that a length of time may have."""
 Command = Callable[..., None]
 
 
@@ -55,7 +72,7 @@ def selection_options(command: Command) -> Command:
     )
     for option in (
         click.option(
-            "--level", callback=_read_level, help="Only messages of this level, or a more severe one; and gaps."
+            "--level", callback=read_level, help="Only messages of this level, or a more severe one; and gaps."
         ),
         click.option(
             "--channel",
@@ -109,21 +126,69 @@ def existing(directory: Path) -> Path:
     return directory
 
 
-def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+def discard_output() -> None:
+    """Let what is still to be written go nowhere: at its end, the interpreter would try it once more, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    finally:
+        os.close(nowhere)
+
+
+def full_name(channel: str) -> str:
+    """Return the full name of a channel, which for some may be given short: `logs` is `codeworm:logs`."""
+    return f"codeworm:{channel}" if channel in SHORT_NAMES else channel
+
+
+def read_length(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Read an option's length of time, as seconds; a click callback.
+
+    Raises:
+        click.BadParameter: It is none, or none above 0, or above a year.
+    """
     if value is None:
         return None
     try:
-        moment = plain_moment(value, time.time(), zone=None)
+        length = duration(value.strip())
+        seconds = float(value) if length is None else length.total_seconds()
+    except (ValueError, OverflowError):
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_LENGTH:
+        raise click.BadParameter("write a length of time such as 30min, 2h or 900 (seconds)")
+    return seconds
+
+
+def read_time(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Read an option's moment, in the time of this machine, as Unix seconds; a click callback.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    return None if value is None else _moment(value).timestamp()
+
+
+def _read_moment(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    return None if value is None else micros_of(_moment(value))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return plain_moment(text, time.time(), zone=None)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-    return micros_of(moment)
 
 
 def _read_channels(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(full for name in names for full in ((f"codeworm:{name}", name) if name in SHORT_NAMES else (name,)))
+    # A channel may also have one of the short names for its full one.
+    return tuple(dict.fromkeys(each for name in names for each in (full_name(name), name)))
 
 
-def _read_level(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def read_level(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Read an option's level, such as `warning` or `>= warning`; a click callback.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
     name = None if value is None else value.strip().removeprefix(">=").strip().lower()
     if name is not None and name not in LEVELS:
         raise click.BadParameter(f"{name!r} is no level: {', '.join(LEVELS)}")

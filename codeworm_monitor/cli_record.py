@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from pathlib import Path
 
 import click
 
-from codeworm_monitor.cli_options import SHORT_NAMES, plain_errors, size_text
+from codeworm_monitor.cli_options import full_name, plain_errors, read_length, read_time, size_text
+from codeworm_monitor.cli_settings import reader_options
 from codeworm_monitor.logformat import printable
 
 __all__ = ["COMMANDS", "record"]
@@ -21,20 +21,10 @@ NOTHING = 1
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--url",
-    envvar="CODEWORM_MONITOR_URL",
-    show_envvar=True,
-    help="The relay, such as ws://127.0.0.1:8765/ws; the one on this machine if not given.",
-)
-@click.option(
-    "--token",
-    envvar="CODEWORM_MONITOR_TOKEN",
-    show_envvar=True,
-    help="Its token; what it announced on this machine if not given.",
-)
+@reader_options
 @click.option(
     "--since",
+    callback=read_time,
     help="Begin there, from the relay's memory or archive: 2h, yesterday, 2026-11-22T16:57 (time of this machine).",
 )
 @click.option(
@@ -43,7 +33,12 @@ NOTHING = 1
     multiple=True,
     help="Only this channel (logs, events, stats, relay, or any by its full name); repeatable.",
 )
-@click.option("--for", "length", help="End after so long, such as 10m or 2h; if not given, at Ctrl-C or SIGTERM.")
+@click.option(
+    "--for",
+    "seconds",
+    callback=read_length,
+    help="End after so long, such as 10m or 2h; if not given, at Ctrl-C or SIGTERM.",
+)
 @click.option("--messages", type=click.IntRange(min=1), help="End after so many messages.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
 def record(
@@ -51,9 +46,9 @@ def record(
     file: Path,
     url: str | None,
     token: str | None,
-    since: str | None,
+    since: float | None,
     channels: tuple[str, ...],
-    length: str | None,
+    seconds: float | None,
     messages: int | None,
     force: bool,
 ) -> None:
@@ -67,8 +62,6 @@ def record(
     \b
     Example: python -m codeworm_monitor record --since 1h --for 10m traffic.jsonl.gz
     """
-    seconds = None if length is None else _length(length)
-    begins = None if since is None else _moment(since)
     if file.exists() and not force:
         raise click.UsageError(f"{file} is there already: name another, or give --force")
     from codeworm_monitor.doctor.asking import find_relay
@@ -76,8 +69,8 @@ def record(
     from codeworm_monitor.record_live import Recorded, Wanted, record_live, terminal_counter
 
     wanted = Wanted(
-        since=begins,
-        channels=frozenset(f"codeworm:{name}" if name in SHORT_NAMES else name for name in channels),
+        since=since,
+        channels=frozenset(map(full_name, channels)),
         seconds=seconds,
         messages=messages,
     )
@@ -112,28 +105,6 @@ def record(
     gaps = f", with {done.gaps} gaps" if done.gaps else ""
     click.echo(f"{done.messages:,} messages{gaps}, {size_text(file.stat().st_size)}: {file}", err=True)
     sys.exit(1 if done.problem else 0)
-
-
-def _length(text: str) -> float:
-    from codeworm_monitor.moments import duration
-
-    try:
-        found = duration(text.strip())
-        seconds = float(text) if found is None else found.total_seconds()
-    except (ValueError, OverflowError):
-        seconds = 0.0
-    if not 0 < seconds <= 366 * 86_400:
-        raise click.BadParameter("write a length of time such as 10m, 2h or 90 (seconds)", param_hint="--for")
-    return seconds
-
-
-def _moment(text: str) -> float:
-    from codeworm_monitor.moments import plain_moment
-
-    try:
-        return plain_moment(text, time.time(), zone=None).timestamp()
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--since") from error
 
 
 COMMANDS: tuple[click.Command, ...] = (record,)

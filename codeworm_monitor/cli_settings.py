@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 from click.core import ParameterSource
@@ -24,6 +26,7 @@ __all__ = [
     "load_settings_file",
     "misspelt_variables",
     "read_settings",
+    "reader_options",
     "relay_options",
     "settings_of",
     "settings_path",
@@ -34,6 +37,7 @@ OTHERS_VARIABLES = {"redis_url": "REDIS_URL"} | CODEWORM_VARIABLES
 """Environment variables of CodeWorm and its dashboard that are honoured after our own."""
 _STRENGTH = {ParameterSource.COMMANDLINE: 3, ParameterSource.ENVIRONMENT: 2, ParameterSource.DEFAULT_MAP: 1}
 _FILE = "codeworm_monitor.settings_file"
+_URL_VARIABLE = f"{ENVIRONMENT_PREFIX}URL"
 
 
 def relay_options(command: Callable[..., None], *, but: frozenset[str] = frozenset()) -> Callable[..., None]:
@@ -133,9 +137,57 @@ def file_defaults(command: click.Command, load: Callable[[], Mapping[str, Any]])
     if taken := settings_of(command):
         values = load()
         for parameter, name in taken.items():
-            if name in values:
+            if values.get(name) is not None:
                 defaults[parameter] = ",".join(values[name]) if name == "channels" else values[name]
     return defaults
+
+
+def reader_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that asks a relay `--url` and `--token`, for `find_relay`.
+
+    The token of the settings file is that of the relay which the file is for: it goes to no other.
+    """
+    token = click.option(
+        "--token",
+        envvar=f"{ENVIRONMENT_PREFIX}TOKEN",
+        show_envvar=True,
+        callback=_read_token,
+        help="Its token; what it announced on this machine if not given.",
+    )
+    url = click.option(
+        "--url",
+        envvar=_URL_VARIABLE,
+        show_envvar=True,
+        is_eager=True,  # the token depends on it
+        help="The relay, such as ws://127.0.0.1:8765/ws; the one on this machine if not given.",
+    )
+    return url(token(command))
+
+
+def _read_token(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    match context.get_parameter_source(parameter.name or ""):
+        case ParameterSource.ENVIRONMENT:
+            return None  # `find_relay` reads it itself, after the token that a URL may hold
+        case ParameterSource.DEFAULT_MAP:
+            return value if _is_relay_of_file(context, context.params.get("url")) else None
+    return value
+
+
+def _is_relay_of_file(context: click.Context, url: str | None) -> bool:
+    """Tell whether a URL means the relay that takes its settings from the settings file: on this machine, at its port."""
+    url = url or os.environ.get(_URL_VARIABLE)
+    if not url:
+        return True
+    file: SettingsFile | None = context.find_root().meta.get(_FILE)
+    if file is None:
+        return False
+    try:
+        parts = urlsplit(url if "://" in url else f"ws://{url}")
+        port = parts.port or (443 if parts.scheme in ("wss", "https") else 80)
+        is_here = parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:  # no URL, which `find_relay` says, or a name
+        return False
+    return is_here and port == file.values.get("port", RelaySettings().port) and not parse_qs(parts.query).get("token")
 
 
 class _UnusableFile(click.ClickException):

@@ -210,7 +210,9 @@ def lab(*, directory: Path, port: int | None, no_browser: bool, starts_relay: bo
                 "no relay of yours runs on this machine: start one with `python -m codeworm_monitor` in another terminal, "
                 "or let this start one with --relay"
             )
-        path, is_new = write_notebook(directory.expanduser())
+        path, is_new = write_notebook(
+            Path(os.path.expanduser(directory))
+        )  # Path.expanduser raises where it finds no home
         click.echo(f"{printable(str(path))}: {'written' if is_new else 'there already, opened as it is'}", err=True)
         command = jupyter_command(path, port=port, opens_browser=not no_browser, arguments=arguments)
         if needs_relay:

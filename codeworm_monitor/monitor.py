@@ -573,9 +573,10 @@ def connect(
         >>> mon.events.wait_for(type="documentation_committed", timeout=600)
     """
     conditions = {"level": level, "component": component, "repo": repo, "text": text}
-    asks_for_nothing = Target.of(url, token, since, channels, conditions) == Target.of(None, None, BACKLOG, None, {})
+    given = Target.of(url, token, since, channels, conditions)
+    asks_for_nothing = given == Target.of(None, None, BACKLOG, None, {})
     url = url or os.environ.get(f"{ENVIRONMENT_PREFIX}URL") or None
-    token = token or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
+    token = given.token or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None  # that of a typed URL goes before
     target = Target.of(url, token, since, channels, conditions)
     with registry.lock():
         running = cast("Monitor | None", registry.named(name))

@@ -30,9 +30,12 @@ __all__ = ["NAME", "SettingsFile", "SettingsFileError", "is_secret", "locate", "
 NAME = "codeworm-monitor.toml"
 LARGEST = 64 * 2**10
 """Bytes that a file may have: one with every setting has five thousand."""
+MOST_TOLD = 20
+"""Problems that are told one by one; of further ones only how many there are."""
 PATHS = frozenset(("archive", "codeworm_config", "codeworm_db", "static", "tls_cert", "tls_key"))
 """Settings that name a file or a directory: `~` is the user's home, and what is relative is so to the settings file."""
 
+_OPTIONAL = frozenset(one.name for one in setting_fields() if one.default is None)
 _NOUNS = {
     str: 'a text in quotes, such as {0} = "…"',
     int: "a whole number",
@@ -54,6 +57,8 @@ class SettingsFileError(MonitorError):
         self.path = path
         self.problems = tuple(problems)
         more = f" (and {len(problems) - 1} more: `config` names all)" if len(problems) > 1 else ""
+        if len(problems) > MOST_TOLD:
+            more = f" (and many more: `config` names the first {MOST_TOLD})"
         super().__init__(problems[0] + more)
 
 
@@ -94,7 +99,7 @@ def locate(named: str | None) -> Path | None:
 
 def is_secret(name: str, value: object) -> bool:
     """Tell whether nobody else may see a setting's value."""
-    return value is not None and (name == "token" or (name == "redis_url" and redacted(str(value)) != value))
+    return value not in (None, "") and (name == "token" or (name == "redis_url" and redacted(str(value)) != value))
 
 
 def read(path: Path, *, was_named: bool = True) -> SettingsFile:
@@ -124,9 +129,11 @@ def read(path: Path, *, was_named: bool = True) -> SettingsFile:
         raise SettingsFileError(path, [f"{path} is larger than {LARGEST:,} bytes: is it a settings file?"])
     text, table = _parse(path, content)
     _check_closed(path, status, table)
-    lines = {name: line for name in table if (line := _line_of(text, name))}
+    wrong = _wrong(table)
+    # A line is looked for only where it is told: each costs a reading of all that stands before it.
+    lines = {name: line for name in list(wrong)[:MOST_TOLD] or table if (line := _line_of(text, name))}
     found = SettingsFile(path=path, values=_values(table, path), lines=lines)
-    if problems := _problems(found, table):
+    if problems := _problems(found, wrong):
         raise SettingsFileError(path, problems)
     return found
 
@@ -188,7 +195,9 @@ def _line_of(text: str, name: str) -> int | None:
 def _values(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in table.items():
-        if name in PATHS and isinstance(value, str) and value:
+        if name in _OPTIONAL and value == "":  # TOML has no word for none
+            values[name] = None
+        elif name in PATHS and isinstance(value, str) and value:
             values[name] = str(
                 path.absolute().parent / os.path.expanduser(value)
             )  # Path.expanduser raises where it finds no home
@@ -197,14 +206,23 @@ def _values(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return values
 
 
-def _problems(found: SettingsFile, table: Mapping[str, Any]) -> list[str]:
+def _wrong(table: Mapping[str, Any]) -> dict[str, str]:
+    """Return why what stands in a file cannot be a setting, by its name; of what is not told one by one, nothing."""
     known = {one.name: one for one in setting_fields()}
-    problems = []
+    wrong: dict[str, str] = {}
     for name, value in table.items():
-        one = known.get(name)
-        problem = _unknown(name, value, list(known)) if one is None else _misfit(one, value)
-        if problem:
-            problems.append(f"{found.origin(name)}: {problem}")
+        if name in known:
+            if problem := _misfit(known[name], value):
+                wrong[name] = problem
+        else:
+            wrong[name] = _unknown(name, value, list(known)) if len(wrong) < MOST_TOLD else ""
+    return wrong
+
+
+def _problems(found: SettingsFile, wrong: Mapping[str, str]) -> list[str]:
+    problems = [f"{found.origin(name)}: {problem}" for name, problem in list(wrong.items())[:MOST_TOLD]]
+    if more := len(wrong) - len(problems):
+        problems.append(f"{found.path}: {more:,} more {'are' if more > 1 else 'is'} wrong likewise: mend these first")
     if not problems:
         alone = dict(found.values)
         if "tls_cert" not in alone:

@@ -231,6 +231,12 @@ def test_the_environment_names_a_relay_elsewhere(
     assert connect() is mon
 
 
+def test_a_typed_token_goes_before_that_of_the_environment(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEWORM_MONITOR_TOKEN", "of-another-relay")
+    mon = connect(f"{station.thread.url}?token=test-token-123")
+    assert mon.status.state is State.CONNECTED
+
+
 def test_with_no_wait_it_connects_when_the_relay_comes() -> None:
     mon = connect(wait=0)
     assert mon.status.state is State.CONNECTING

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codeworm_monitor import settings_file
 from codeworm_monitor.settings import RelaySettings, setting_fields
 from codeworm_monitor.settings_file import (
     LARGEST,
+    MOST_TOLD,
     NAME,
     PATHS,
     SettingsFileError,
@@ -131,6 +133,26 @@ def test_all_that_is_wrong_is_told_at_once(here: Path) -> None:
     assert [re.match(rf"{re.escape(NAME)}:(\d)", one)[1] for one in told] == ["1", "2", "3"]  # type: ignore[index]
     with pytest.raises(SettingsFileError, match=r"did you mean port\? \(and 2 more: `config` names all\)"):
         read(here / NAME)
+
+
+def test_of_thousands_of_problems_the_first_are_told_and_looked_up(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+    line_of = settings_file._line_of
+
+    def counted(text: str, name: str) -> int | None:
+        looked_up.append(name)
+        return line_of(text, name)
+
+    monkeypatch.setattr(settings_file, "_line_of", counted)
+    told = problems("port = 'x'\n" + "".join(f"k{number} = 1\n" for number in range(4000)), here)
+    assert len(told) == MOST_TOLD + 1
+    assert told[0].startswith(f"{NAME}:1: port must be")
+    assert told[-2].startswith(f"{NAME}:{MOST_TOLD}: k{MOST_TOLD - 2} is no setting")
+    assert told[-1] == f"{NAME}: {4001 - MOST_TOLD:,} more are wrong likewise: mend these first"
+    assert len(looked_up) == MOST_TOLD
+    with pytest.raises(SettingsFileError, match=rf"\(and many more: `config` names the first {MOST_TOLD}\)"):
+        read(here / NAME)
+    assert len(problems("".join(f"k{number} = 1\n" for number in range(MOST_TOLD)), here)) == MOST_TOLD
 
 
 @pytest.mark.parametrize(
@@ -254,12 +276,17 @@ def test_the_template_holds_every_setting_and_its_default(here: Path) -> None:
     assert tomllib.loads(template()) == {}
     live = tomllib.loads(re.sub(r"^#(?=\w+ = )", "", template(), flags=re.MULTILINE))
     assert list(live) == [one.name for one in setting_fields()]
-    given = {name: value for name, value in live.items() if value != ""}
-    assert RelaySettings(**given) == RelaySettings()
     assert {name for name, value in live.items() if value == ""} == {
         one.name for one in setting_fields() if one.default is None
     }
     assert all(len(line) <= 140 for line in template().splitlines())
+
+
+def test_the_template_with_all_taken_in_says_what_the_defaults_say(here: Path) -> None:
+    text = re.sub(r"^#(?=\w+ = )", "", template(), flags=re.MULTILINE)
+    found = read(written(text, here, 0o644))  # open to all: no token is no secret
+    assert list(found.values) == [one.name for one in setting_fields()]
+    assert RelaySettings(**found.values) == RelaySettings()
 
 
 def test_the_template_is_for_its_owner_alone_and_replaces_nothing(here: Path) -> None:

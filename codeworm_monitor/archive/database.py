@@ -87,7 +87,9 @@ def default_directory() -> Path:
 
 def named_directory(name: str | None) -> Path:
     """Return the archive that a setting names, `~` being the user's home; None: the default one."""
-    return default_directory() if name is None else Path(name).expanduser()
+    if name is None:
+        return default_directory()
+    return Path(os.path.expanduser(name))  # Path.expanduser raises where it finds no home
 
 
 def create_directory(directory: Path) -> None:

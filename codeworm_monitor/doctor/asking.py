@@ -71,17 +71,18 @@ def find_relay(url: str | None = None, token: str | None = None) -> Whereabouts:
 
     Args:
         url: WebSocket or HTTP URL; None: the environment's `CODEWORM_MONITOR_URL`, else it is looked for.
-        token: What to present; None: the environment's `CODEWORM_MONITOR_TOKEN`, else what the relay announced.
+        token: What to present; None: the one in the URL, else the environment's `CODEWORM_MONITOR_TOKEN`, else what the
+            relay announced.
 
     Raises:
         SettingError: The URL cannot be used.
     """
     url = url or os.environ.get(f"{ENVIRONMENT_PREFIX}URL") or None
-    token = token or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
     was_named = url is not None
+    found: str | None = None
     if url is not None:
         url, found = _plain(url)
-        token = found or token
+    token = token or found or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
     announced = next(iter(discovery.find(url)), None)
     if announced is None:
         place = url or discovery.DEFAULT_URL
@@ -166,7 +167,8 @@ def _plain(url: str) -> tuple[str, str | None]:
     """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed."""
     try:
         parts = urlsplit(url if "://" in url else f"ws://{url}")
-        is_usable = bool(parts.hostname) and (parts.port or 1) > 0
+        # A user and a password mean nothing to a relay; a token is no part of them.
+        is_usable = bool(parts.hostname) and (parts.port is None or parts.port > 0) and "@" not in parts.netloc
     except ValueError:
         is_usable = False
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme) if is_usable else ""
@@ -176,11 +178,8 @@ def _plain(url: str) -> tuple[str, str | None]:
     query = parse_qs(parts.query)
     token = query.pop("token", [None])[0]
     path = "/ws" if parts.path in ("", "/") else parts.path
-    host = parts.netloc.rpartition("@")[2]  # a user and password mean nothing to a relay
-    plain = parts._replace(
-        scheme=scheme, netloc=host, path=path, query=urlencode(query, doseq=True), fragment=""
-    ).geturl()
-    return plain, token
+    plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
+    return plain.geturl(), token
 
 
 def _plainly(error: Exception) -> str:

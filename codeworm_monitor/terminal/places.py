@@ -37,8 +37,13 @@ class Place:
 
     @classmethod
     def named(cls, url: str | None) -> Place:
-        """Return the place that an option names; its token lies in the environment, where no list of processes shows it."""
-        return cls(url, os.environ.get(TOKEN_VARIABLE) or None)
+        """Return the place that an option names.
+
+        Its token is the one in the URL, else it lies in the environment, where no list of processes shows it.
+        """
+        place = cls(url)
+        place._token = place._token or os.environ.get(TOKEN_VARIABLE) or None
+        return place
 
     def addresses(self, last: str | None) -> list[Address]:
         """Return where the relay may be, the best first; reads files.

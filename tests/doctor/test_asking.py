@@ -21,7 +21,6 @@ HERE = "ws://127.0.0.1:8765/ws"
     [
         ("127.0.0.1:8765", HERE),
         ("http://127.0.0.1:8765/", HERE),
-        ("ws://user:word@127.0.0.1:8765/ws", HERE),
         ("https://ollama-host/worm", "wss://ollama-host/worm"),
         ("ws://[::1]:1/ws", "ws://[::1]:1/ws"),
     ],
@@ -30,7 +29,7 @@ def test_a_url_is_taken_as_people_write_it(given: str, url: str) -> None:
     assert find_relay(given).url == url
 
 
-@pytest.mark.parametrize("given", ["ftp://x", "ws://", "ws://[::1", "ws://x:port", "ws://x:99999"])
+@pytest.mark.parametrize("given", ["ftp://x", "ws://", "ws://[::1", "ws://x:port", "ws://x:99999", "ws://me:word@x"])
 def test_what_is_no_url_is_refused_without_its_token(given: str) -> None:
     with pytest.raises(SettingError) as error:
         find_relay(f"{given}?token=secret-word")

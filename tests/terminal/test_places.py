@@ -4,6 +4,7 @@ import pytest
 
 from codeworm_monitor import discovery
 from codeworm_monitor.client import Lost
+from codeworm_monitor.doctor.asking import find_relay
 from codeworm_monitor.errors import ConnectError, RelayNotFoundError, SettingError, TokenRefusedError
 from codeworm_monitor.terminal.places import Place, failure
 
@@ -31,6 +32,22 @@ def test_what_is_no_relays_url_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(SettingError, match="looks like") as caught:
         Place(text)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_token_in_the_url_goes_before_the_one_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEWORM_MONITOR_TOKEN", "of-the-environment")
+    (address,) = Place.named("ws://host/ws?token=of-the-url").addresses(None)
+    assert (address.url, address.token) == ("ws://host/ws", "of-the-url")
+    (address,) = Place.named("ws://host/ws").addresses(None)
+    assert address.token == "of-the-environment"
+
+
+@pytest.mark.parametrize("url", ["ws://me:hidden@host/ws", "ws://hidden@host", "me:hidden@host"])
+def test_the_looks_at_a_relay_refuse_credentials_as_the_terminal_does(url: str) -> None:
+    for read in (Place, find_relay):
+        with pytest.raises(SettingError) as caught:
+            read(url)
+        assert "hidden" not in str(caught.value)
 
 
 def test_without_a_name_it_is_the_relay_announced_here_and_its_token() -> None:
