@@ -16,6 +16,7 @@ from support.faked_relay import FakedRelay
 from support.ollama_stand_in import QWEN, OllamaStandIn
 from support.processes import TOKEN, RelayProcess, relay_process, run
 from support.servers import Server, free_port, stand_in
+from support.terminals import rest_of
 from support.waiting import eventually
 
 from codeworm_monitor.cli import main
@@ -224,9 +225,9 @@ def on_terminal(words: list[str]) -> str:
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     child = pexpect.spawn(sys.executable, words, env=environment, encoding="utf-8", dimensions=(60, 100), timeout=30)
-    child.expect(pexpect.EOF)
+    text = rest_of(child).decode()
     child.close()
-    return str(child.before)
+    return text
 
 
 async def test_doctor_with_all_down_names_every_mend() -> None:

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from support.processes import TOKEN, RelayProcess, launch, relay_process, run
 from support.servers import Server, free_port
+from support.terminals import rest_of
 from support.waiting import eventually
 
 from codeworm_monitor import open_recording
@@ -267,9 +268,9 @@ async def test_on_a_terminal_it_counts(tmp_path: Path) -> None:
         def screen() -> str:
             environment = {**os.environ, "CODEWORM_MONITOR_TOKEN": TOKEN}
             child = pexpect.spawn(sys.executable, words, env=environment, encoding="utf-8", timeout=30)
-            child.expect(pexpect.EOF)
+            text = rest_of(child).decode()
             child.close()
-            return str(child.before)
+            return text
 
         assert "2 messages, " in await asyncio.to_thread(screen)
 

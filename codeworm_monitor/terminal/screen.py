@@ -23,6 +23,9 @@ __all__ = ["Screen"]
 SETTLE = 0.05
 """Seconds after which an Esc alone is the key."""
 
+CLOSED_AFTER = 3
+"""Times in a row that a terminal may announce keys and have none; then it is closed."""
+
 
 class Screen:
     """The alternate screen of a terminal, and its keyboard; in a `with` block, inside an event loop.
@@ -43,6 +46,7 @@ class Screen:
         self._on_stop = on_stop
         self._on_resize = on_resize
         self._keys = Keys()
+        self._empty = 0  # times in a row that there was nothing to read
         self._timer: asyncio.TimerHandle | None = None
         # The size is asked of the terminal each time: what the environment says of it does not change.
         self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
@@ -103,6 +107,10 @@ class Screen:
         if self._input is not None and self._modes is None:
             self._modes = termios.tcgetattr(self._input)
             tty.setcbreak(self._input, termios.TCSADRAIN)
+            # A read never waits: Ctrl-C throws away the keys before it, maybe after they were announced.
+            modes = termios.tcgetattr(self._input)
+            modes[6][termios.VMIN] = 0
+            termios.tcsetattr(self._input, termios.TCSADRAIN, modes)
         if self._live is None:
             self._live = Live(
                 console=self._console,
@@ -142,10 +150,12 @@ class Screen:
         except BlockingIOError:
             return
         except OSError:  # the terminal was closed
-            data = b""
+            data, self._empty = b"", CLOSED_AFTER
+        self._empty = 0 if data else self._empty + 1
         if not data:
-            asyncio.get_running_loop().remove_reader(self._input)
-            self._on_stop()
+            if self._empty >= CLOSED_AFTER:
+                asyncio.get_running_loop().remove_reader(self._input)
+                self._on_stop()
             return
         if self._timer is not None:
             self._timer.cancel()

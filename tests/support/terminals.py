@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pexpect
 import pyte
@@ -83,7 +85,9 @@ class Terminal:
     async def ended(self, within: float = 20.0) -> int:
         """Wait for the end of the process and return its status, as shells tell it."""
         await self.until(lambda: not self.child.isalive(), within)
-        self.read()
+        data = await asyncio.to_thread(rest_of, self.child)
+        self.sent += data
+        self._stream.feed(data)
         status = self.child.exitstatus
         return 128 + int(self.child.signalstatus or 0) if status is None else int(status)
 
@@ -115,3 +119,20 @@ async def terminal(
         yield Terminal(child, columns, rows)
     finally:
         await asyncio.to_thread(child.close, force=True)
+
+
+def rest_of(child: pexpect.spawn[Any]) -> bytes:
+    """Return all that a process still writes to its terminal, until it has ended.
+
+    pexpect takes an ended process for the end of what it wrote; the kernel may still be passing that on.
+    """
+    data = b""
+    while select.select([child.child_fd], [], [], 30)[0]:
+        try:
+            piece = os.read(child.child_fd, 65536)
+        except OSError:  # nobody has the terminal open any more
+            break
+        if not piece:
+            break
+        data += piece
+    return data
