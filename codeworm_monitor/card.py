@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
 
+import pandas as pd
+
 from codeworm_monitor.activity import Snapshot
+from codeworm_monitor.analysis.steps import extra_value
 from codeworm_monitor.status import State, Status
 
-__all__ = ["status_card", "status_line"]
+__all__ = ["ollama_line", "status_card", "status_line"]
 
 LONGEST = 300
 """Characters shown of one text, which may be anybody's."""
@@ -35,8 +38,33 @@ def status_line(status: Status, rows: Iterable[tuple[str, int]]) -> str:
     return f"<Monitor {_shown(status.name)!r} {status.state} {_shown(status.url or 'nowhere yet')}: {sizes}>"
 
 
-def status_card(status: Status, snapshot: Snapshot, rows: Iterable[tuple[str, int]]) -> str:
-    """Return the card as HTML: no script, no link, all text escaped."""
+def ollama_line(records: pd.DataFrame) -> str | None:
+    """Return in one line what the relay saw of Ollama last; None: it did not look, or what it told is not here any more.
+
+    Args:
+        records: What the relay told of it, with the columns of `Traffic.journal`.
+    """
+    if records.empty:
+        return None
+    newest = records.iloc[-1]
+    if newest["event"] in ("ollama_unreachable", "ollama_still_unreachable"):
+        since = extra_value(newest["extra"], "since") or f"{newest['received_at']:%Y-%m-%d %H:%M:%S} UTC"
+        reason = newest["error"] if isinstance(newest["error"], str) else "nobody knows why"
+        return f"not reachable since {since}: {reason}"
+    version, models = (extra_value(newest["extra"], name) for name in ("version", "models"))
+    parts = ["reachable", *([f"version {version}"] if version else [])]
+    if isinstance(models, list):
+        names = [str(one.get("name", "?")) for one in models if isinstance(one, dict)]
+        parts.append(", ".join(names) or "no model loaded")
+    if isinstance(vram := extra_value(newest["extra"], "size_vram"), int) and vram > 0:
+        parts.append(f"{vram / 1e9:.1f} GB of VRAM")
+    return " · ".join(parts)
+
+
+def status_card(
+    status: Status, snapshot: Snapshot, rows: Iterable[tuple[str, int]], *, ollama: str | None = None
+) -> str:
+    """Return the card as HTML: no script, no link, all text escaped; `ollama` is a line of `ollama_line`."""
     facts: list[tuple[str, str]] = [("Relay", status.url or "none yet")]
     if status.last_error and status.state is not State.CONNECTED:
         facts.append(("Trouble", status.last_error))
@@ -49,6 +77,8 @@ def status_card(status: Status, snapshot: Snapshot, rows: Iterable[tuple[str, in
         facts.append(("Last commit", _joined(commit, "at", "repo", "target", "commit", "commit_message")))
     if error := snapshot.last_error:
         facts.append(("Last error", _joined(error, "at", "event", "target", "error")))
+    if ollama:
+        facts.append(("Ollama", ollama))
     counters = snapshot.counters
     if counters.total_documented is not None:
         facts.append(("Documents", f"{counters.total_documented:,} · {counters.last_7_days or 0:,} in 7 days"))

@@ -19,9 +19,9 @@ import pandas as pd
 from codeworm_monitor import registry
 from codeworm_monitor.activity import Snapshot
 from codeworm_monitor.analysis.questions import Questions
-from codeworm_monitor.analysis.traffic import Traffic
+from codeworm_monitor.analysis.traffic import Traffic, ollama_records
 from codeworm_monitor.arrivals import Arrival, Dispatcher
-from codeworm_monitor.card import status_card, status_line
+from codeworm_monitor.card import ollama_line, status_card, status_line
 from codeworm_monitor.client import Address, Ended, Happening, Lost, RelayClient
 from codeworm_monitor.conditions import Moment
 from codeworm_monitor.envelope import Cursor, Gap
@@ -31,7 +31,7 @@ from codeworm_monitor.history import Choice, History
 from codeworm_monitor.intake import Intake
 from codeworm_monitor.past import Past
 from codeworm_monitor.recording import RECORDING_EPOCH, recorded, recorded_arrivals
-from codeworm_monitor.records import Kind
+from codeworm_monitor.records import RELAY_CHANNEL, Kind
 from codeworm_monitor.settings import ENVIRONMENT_PREFIX
 from codeworm_monitor.status import State, Status
 from codeworm_monitor.streams import Stream
@@ -46,6 +46,8 @@ __all__ = ["Monitor", "connect", "open_recording"]
 UNSEALED_BYTES = 4 * 2**20
 """Bytes received after which waiting payloads become columns, whether anybody looks or not."""
 CLOSE_WITHIN = 2.0
+LOOKED_AT = 2_000
+"""Newest lines of the relay's own in which the card looks for what it told of Ollama, every ten minutes at least."""
 BACKLOG = 50_000
 
 
@@ -333,7 +335,9 @@ class Monitor(Questions):
         return status_line(self.status, self._intake.sizes())
 
     def _repr_html_(self) -> str:
-        return status_card(self.status, self.snapshot, self._intake.sizes())
+        journal = self._intake.others.get(RELAY_CHANNEL)
+        ollama = None if journal is None else ollama_line(ollama_records(journal.tail(LOOKED_AT)))
+        return status_card(self.status, self.snapshot, self._intake.sizes(), ollama=ollama)
 
     # Its end
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from support.servers import require_program
 
 from codeworm_monitor import open_recording
+from codeworm_monitor.card import ollama_line
 
 LOGS, EVENTS = "codeworm:logs", "codeworm:events"
 MARK = "document.documentElement.dataset.reached=1"
@@ -52,6 +54,34 @@ def card(tmp_path: Path) -> str:
     )
     with open_recording(path) as rec:
         return rec._repr_html_()
+
+
+def record(event: str, extra: object, *, error: str | None = None) -> pd.DataFrame:
+    at = pd.Timestamp("2026-11-22T22:00:00Z")
+    told = extra if isinstance(extra, str) else orjson.dumps(extra).decode()
+    return pd.DataFrame([{"received_at": at, "timestamp": at, "event": event, "error": error, "extra": told}])
+
+
+@pytest.mark.parametrize(
+    ("records", "line"),
+    [
+        (record("ollama_reachable", {"version": "0.3", "models": []}), "reachable · version 0.3 · no model loaded"),
+        (record("ollama_reachable", {"version": "0.1", "models": None}), "reachable · version 0.1"),
+        (record("ollama_models", {"models": [{"name": "a"}, {"name": "b"}, 3]}), "reachable · a, b"),
+        (record("ollama_unchanged", {"models": [{}], "size_vram": 2_500_000_000}), "reachable · ? · 2.5 GB of VRAM"),
+        (
+            record("ollama_unreachable", {"since": "2026-11-22T21:59:00Z"}, error="refused"),
+            "not reachable since 2026-11-22T21:59:00Z: refused",
+        ),
+        (
+            record("ollama_still_unreachable", "[", error=None),
+            "not reachable since 2026-11-22 22:00:00 UTC: nobody knows why",
+        ),
+        (record("ollama_reachable", {}).iloc[:0], None),
+    ],
+)
+def test_what_the_relay_saw_of_ollama_last_is_one_line(records: pd.DataFrame, line: str | None) -> None:
+    assert ollama_line(records) == line
 
 
 @pytest.mark.browser

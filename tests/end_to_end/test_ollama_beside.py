@@ -36,6 +36,10 @@ async def told(reader: V2Reader, event: str) -> dict[str, Any]:
     return dict(found[0])
 
 
+async def on_card(mon: Any, text: str) -> bool:
+    return text in await asyncio.to_thread(mon._repr_html_)
+
+
 async def test_records_reach_a_reader_the_archive_and_the_relays_own_pages(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     with OllamaStandIn(model("qwen2.5-coder:7b", expires_in=None)) as server:
@@ -61,11 +65,14 @@ async def test_records_reach_a_reader_the_archive_and_the_relays_own_pages(tmp_p
                 assert "codeworm_monitor_ollama_vram_bytes 5.333539264e+09\n" in metrics
                 assert "codeworm_monitor_ollama_look_age_seconds " in metrics
 
+                reachable = "reachable · version 0.12.6 · qwen2.5-coder:7b · 5.3 GB of VRAM"
+                await eventually(lambda: on_card(mon, reachable))
                 server.models = []
                 assert (await told(reader, "ollama_models"))["unloaded"] == ["qwen2.5-coder:7b"]
                 server.stop()
                 begin = await told(reader, "ollama_unreachable")
                 assert (begin["level"], begin["url"]) == ("warning", server.url)
+                await eventually(lambda: on_card(mon, f"not reachable since {begin['since']}: {begin['error']}"))
                 metrics = await asked(relay, "/metrics")
                 assert "codeworm_monitor_ollama_reachable 0.0\n" in metrics
                 assert "codeworm_monitor_ollama_outages_total 1.0\n" in metrics
