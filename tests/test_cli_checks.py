@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pexpect
 import pytest
 from click.testing import CliRunner
 from support.faked_relay import FakedRelay
 from support.ollama_stand_in import QWEN, OllamaStandIn
-from support.processes import TOKEN, RelayProcess, relay_process, run
+from support.processes import MODULE, TOKEN, RelayProcess, relay_process, run
 from support.servers import Server, free_port, stand_in
-from support.terminals import rest_of
+from support.terminals import screen_of
 from support.waiting import eventually
 
 from codeworm_monitor.cli import main
@@ -214,20 +211,11 @@ async def test_hostile_text_is_inert_on_the_screen_and_there_is_no_colour_in_a_p
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)
         assert "[red]x[/red]" in out
         assert max(map(len, out.splitlines())) < 400
-        words = ["-m", "codeworm_monitor", "status", "--url", relay.url]
-        screen = await asyncio.to_thread(on_terminal, words)
+        words = [*MODULE, "status", "--url", relay.url]
+        screen = await asyncio.to_thread(screen_of, words)
     assert "\x1b[" in screen  # in colour
     assert not any(text in screen for text in ("\x1b[2J", "\x1b]0", "\u202e", "\x07"))
     assert "[red]x[/red]" in screen
-
-
-def on_terminal(words: list[str]) -> str:
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    child = pexpect.spawn(sys.executable, words, env=environment, encoding="utf-8", dimensions=(60, 100), timeout=30)
-    text = rest_of(child).decode()
-    child.close()
-    return text
 
 
 async def test_doctor_with_all_down_names_every_mend() -> None:

@@ -2,22 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import signal
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pexpect
 import pytest
 from click.testing import CliRunner
-from support.processes import TOKEN, RelayProcess, launch, relay_process, run
+from support.processes import MODULE, TOKEN, RelayProcess, launch, relay_process, run
 from support.servers import Server, free_port
-from support.terminals import rest_of
+from support.terminals import screen_of
 from support.waiting import eventually
 
 from codeworm_monitor import open_recording
@@ -263,16 +260,9 @@ async def test_a_full_disk_ends_it_in_one_line_and_what_was_written_can_be_read(
 async def test_on_a_terminal_it_counts(tmp_path: Path) -> None:
     async with relayed() as (_, server):
         await server.publish(LOGS, [line(1), line(2)])
-        words = ["-m", "codeworm_monitor", "record", str(tmp_path / "x.jsonl"), "--since", "1h", "--messages", "2"]
-
-        def screen() -> str:
-            environment = {**os.environ, "CODEWORM_MONITOR_TOKEN": TOKEN}
-            child = pexpect.spawn(sys.executable, words, env=environment, encoding="utf-8", timeout=30)
-            text = rest_of(child).decode()
-            child.close()
-            return text
-
-        assert "2 messages, " in await asyncio.to_thread(screen)
+        words = [*MODULE, "record", str(tmp_path / "x.jsonl"), "--since", "1h", "--messages", "2"]
+        screen = await asyncio.to_thread(screen_of, words, CODEWORM_MONITOR_TOKEN=TOKEN)
+        assert "2 messages, " in screen
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pty
 import select
+import subprocess
+import termios
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pexpect
 import pyte
@@ -85,7 +87,7 @@ class Terminal:
     async def ended(self, within: float = 20.0) -> int:
         """Wait for the end of the process and return its status, as shells tell it."""
         await self.until(lambda: not self.child.isalive(), within)
-        data = await asyncio.to_thread(rest_of, self.child)
+        data = await asyncio.to_thread(rest_of, self.child.child_fd)
         self.sent += data
         self._stream.feed(data)
         status = self.child.exitstatus
@@ -121,18 +123,42 @@ async def terminal(
         await asyncio.to_thread(child.close, force=True)
 
 
-def rest_of(child: pexpect.spawn[Any]) -> bytes:
-    """Return all that a process still writes to its terminal, until it has ended.
+def rest_of(descriptor: int) -> bytes:
+    """Return all that a process still writes to its terminal, until it has ended, by the descriptor of our end.
 
     pexpect takes an ended process for the end of what it wrote; the kernel may still be passing that on.
     """
     data = b""
-    while select.select([child.child_fd], [], [], 30)[0]:
+    while select.select([descriptor], [], [], 30)[0]:
         try:
-            piece = os.read(child.child_fd, 65536)
+            piece = os.read(descriptor, 65536)
         except OSError:  # nobody has the terminal open any more
             break
         if not piece:
             break
         data += piece
     return data
+
+
+def screen_of(words: list[str], *, columns: int = 100, rows: int = 60, **environment: str) -> str:
+    """Run a command on a terminal to its end and return all that it wrote there. Any thread may.
+
+    pexpect forks, and to fork a thread of a process with as many libraries as the tests load can crash the child.
+    """
+    ours, its = pty.openpty()
+    try:
+        termios.tcsetwinsize(its, (rows, columns))
+        inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        child = subprocess.Popen(
+            words,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env={**inherited, "TERM": "xterm-256color", **environment},
+            start_new_session=True,
+        )
+        os.close(its)
+        with child:
+            return rest_of(ours).decode()
+    finally:
+        os.close(ours)
