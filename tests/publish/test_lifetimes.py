@@ -95,7 +95,7 @@ publisher.log('parent again')
 
 
 async def test_a_forked_child_sends_its_own_and_nothing_of_its_parents(server: Server, subscriber: Subscriber) -> None:
-    ended, _, err = await program(BEGIN + FORK, server.url)
+    ended, _, err = await program(BEGIN + FORK, server.url, is_measured=False)
     assert (ended, err) == (0, "")
     await eventually(lambda: len(subscriber.payloads) == 503)
     assert sorted(subscriber.events) == sorted(["parent", *["of the parent"] * 500, "child", "parent again"])
@@ -107,7 +107,7 @@ async def test_a_url_with_options_is_as_good(server: Server, subscriber: Subscri
     assert (ended, err) == (0, "")
     await subscriber.hears("short")
     subscriber.payloads.clear()
-    ended, _, err = await program(BEGIN + FORK, f"{server.url}?db=0")
+    ended, _, err = await program(BEGIN + FORK, f"{server.url}?db=0", is_measured=False)
     assert (ended, err) == (0, "")
     await eventually(lambda: len(subscriber.payloads) == 503)
 
@@ -129,7 +129,7 @@ for number in range(25):
 stop.set()
 writer.join()
 """
-    ended, _, err = await program(f"{BEGIN}{text}", server.url)
+    ended, _, err = await program(f"{BEGIN}{text}", server.url, is_measured=False)
     assert ended == 0, err
     await eventually(lambda: subscriber.events.count("child") == 25)
     assert sorted(line["number"] for line in subscriber.on() if line["event"] == "child") == list(range(25))
@@ -146,7 +146,7 @@ if __name__ == '__main__':
     for one in workers: one.start()
     for one in workers: one.join()
 """
-    ended, _, err = await program(BEGIN + text, server.url)
+    ended, _, err = await program(BEGIN + text, server.url, is_measured=False)
     assert (ended, err) == (0, "")
     await eventually(lambda: len(subscriber.payloads) == 5)
     assert sorted(line.get("number", -1) for line in subscriber.on()) == [-1, 0, 1, 2, 3]
@@ -162,7 +162,7 @@ publisher.log('after')
 assert publisher.flush(10)
 assert not publisher.statistics().dropped
 """
-    ended, _, err = await program(BEGIN + text, server.url)
+    ended, _, err = await program(BEGIN + text, server.url, is_measured=False)
     assert (ended, err) == (0, "")
     await subscriber.hears("before", "after")
 

@@ -116,17 +116,22 @@ async def subscribed(server: Server) -> AsyncIterator[Subscriber]:
             await asyncio.wait([task])
 
 
-async def program(text: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Run a Python program to its end and return status, standard output and standard error."""
-    process = await start(text, *arguments, **environment)
+async def program(text: str, *arguments: str, is_measured: bool = True, **environment: str) -> tuple[int, str, str]:
+    """Run a Python program to its end and return status, standard output and standard error.
+
+    One that forks beside threads is not to be measured: what measures the coverage has locks of its own, and a child
+    that was forked while one was taken waits for it for ever.
+    """
+    process = await start(text, *arguments, is_measured=is_measured, **environment)
     async with asyncio.timeout(30):
         out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
 
-async def start(text: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-    """Start a Python program."""
+async def start(text: str, *arguments: str, is_measured: bool = True, **environment: str) -> asyncio.subprocess.Process:
+    """Start a Python program; see `program`."""
+    inherited = {name: one for name, one in os.environ.items() if is_measured or not name.startswith("COVERAGE_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -139,5 +144,5 @@ async def start(text: str, *arguments: str, **environment: str) -> asyncio.subpr
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
     )
