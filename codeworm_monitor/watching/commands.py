@@ -29,6 +29,7 @@ _PORTION = 65_536
 
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
+_is_ending = threading.Event()
 
 
 class Command(Action):
@@ -111,22 +112,24 @@ class Command(Action):
         return f"Command([{plain(self._argv[0], 100)!r}{f', … {more} more' if more else ''}])"
 
     def _start(self, told: dict[str, str]) -> subprocess.Popen[bytes]:
-        try:
-            process = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=self._cwd,
-                env=os.environ | self._environment | told,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "its environment cannot be passed on"
-        else:
-            with _running_lock:
+        with _running_lock:  # or the end of the program might come between its start and its being known
+            if _is_ending.is_set():
+                raise ActionError(f"{self!r} is not started any more: this program ends")
+            try:
+                process = subprocess.Popen(
+                    self._argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._cwd,
+                    env=os.environ | self._environment | told,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                problem = error.strerror if isinstance(error, OSError) else "its environment cannot be passed on"
+            else:
                 _running.add(process)
-            return process
+                return process
         raise ActionError(f"{self!r} could not be started: {problem}")
 
 
@@ -157,19 +160,24 @@ def _attend(process: subprocess.Popen[bytes], deadline: float, stop: threading.E
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill what is left of a program that has not ended, with its group, and let go of it."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # not yet waited for: the number is still its own
-        process.wait()
+    _kill(process)
     if process.stdout is not None:
         process.stdout.close()
     with _running_lock:
         _running.discard(process)
 
 
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # not yet waited for: the number is still its own
+        process.wait()
+
+
 @atexit.register
 def _end_all() -> None:
     with _running_lock:
+        _is_ending.set()
         left = list(_running)
     for process in left:
-        _end(process)
+        _kill(process)  # its output is its thread's, which may be reading it

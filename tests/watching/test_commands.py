@@ -113,6 +113,37 @@ def test_the_end_of_the_watch_ends_it() -> None:
     assert not commands._running
 
 
+def test_one_that_is_being_started_when_the_program_ends_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_go_on, started = threading.Event(), threading.Event(), list[subprocess.Popen[bytes]]()
+
+    class Slow(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            started.append(self)
+            begun.set()
+            may_go_on.wait(10)
+
+    monkeypatch.setattr(commands, "_is_ending", threading.Event())
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+
+    def act() -> None:
+        with pytest.raises(ActionError, match="status -9"):
+            Command(["sleep", "1000"], timeout=1000).act(notice(), threading.Event())
+
+    acting, ending = threading.Thread(target=act), threading.Thread(target=commands._end_all)
+    acting.start()
+    assert begun.wait(10)
+    ending.start()
+    ending.join(0.05)
+    assert ending.is_alive()
+    may_go_on.set()
+    ending.join(10)
+    acting.join(10)
+    assert started[0].returncode == -9
+    with pytest.raises(ActionError, match="this program ends"):
+        Command(["true"]).act(notice(), threading.Event())
+
+
 def test_it_does_not_outlive_the_program(tmp_path: Path) -> None:
     program = f"""
 import threading, time
