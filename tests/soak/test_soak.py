@@ -187,6 +187,7 @@ async def test_under_lasting_load_nothing_grows_and_every_steady_reader_is_whole
     random = Random(1)
     ledgers: list[Ledger] = []
     steady = Steady()
+    warm_up = max(soak_seconds * WARM_UP, KILL_EVERY + SEND_TIMEOUT)  # each trouble must have come once
     async with (
         Server() as server,
         relay_process(
@@ -199,7 +200,7 @@ async def test_under_lasting_load_nothing_grows_and_every_steady_reader_is_whole
         await steady.join(stack, vitals.port)
         async with published(server, per_second=PER_SECOND, size=SIZE) as count:
             async with disturbed(vitals, server, random, ledgers) as tasks:
-                await soak(tasks, soak_seconds * WARM_UP)
+                await soak(tasks, warm_up)
             warm = await at_rest(vitals, steady, None)
             async with disturbed(vitals, server, random, ledgers) as tasks:
                 await soak(tasks, soak_seconds * (1 - WARM_UP))
