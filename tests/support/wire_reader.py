@@ -141,14 +141,16 @@ class WireReader:
 
     async def abort(self) -> None:
         """Reset the connection, as a process that is killed does."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.result()
-        with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])
+                if not self._task.cancelled():
+                    self._task.result()
+        finally:  # also of one that is cancelled while it waits here
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.close()
 
 
 def wire_reader(*, receive_buffer: int | None = None, on_text: Callable[[bytes], None] | None = None) -> WireReader:
