@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from typing import Any
 import click
 
 from codeworm_monitor import __version__
-from codeworm_monitor.cli_options import archive_option, plain_errors
+from codeworm_monitor.cli_options import archive_option, plain_errors, read_time
 from codeworm_monitor.cli_settings import misspelt_variables, read_settings, relay_options, settings_path
 from codeworm_monitor.logformat import configure_logging, printable
 from codeworm_monitor.servicemanager import notify, watchdog_interval
@@ -80,9 +79,10 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
 @click.command()
 @click.option(
     "--since",
+    callback=read_time,
     help="Where to begin: 2h, yesterday, 2026-11-22T16:57 (time of this machine); the beginning if not given.",
 )
-@click.option("--until", help="Where to end, likewise; at what is newest if not given.")
+@click.option("--until", callback=read_time, help="Where to end, likewise; at what is newest if not given.")
 @click.option("--speed", type=click.FloatRange(min=0.01), default=1.0, show_default=True, help="Times as fast.")
 @click.option(
     "--from-file",
@@ -92,7 +92,7 @@ def demo(speed: float, *, repeat: bool, **values: Any) -> None:
 )
 @_replay_options
 def replay(
-    since: str | None, until: str | None, speed: float, recording: Path | None, directory: Path, **values: Any
+    since: float | None, until: float | None, speed: float, recording: Path | None, directory: Path, **values: Any
 ) -> None:
     """Serve a stretch of the past once more, from the archive or a recording, over the same protocol.
 
@@ -101,18 +101,9 @@ def replay(
     \b
     Example: python -m codeworm_monitor replay --since yesterday --until today --speed 20 --port 8766
     """
-    from codeworm_monitor.moments import plain_moment
-
     with plain_errors():
         settings = read_settings(values)
-        now = time.time()
-        try:
-            times = [
-                None if text is None else plain_moment(text, now, zone=None).timestamp() for text in (since, until)
-            ]
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        _run(_replay(settings, directory, recording, times[0], times[1], speed), settings)
+        _run(_replay(settings, directory, recording, since, until, speed), settings)
 
 
 @click.command()

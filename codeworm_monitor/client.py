@@ -14,9 +14,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from codeworm_monitor import discovery
 from codeworm_monitor.backoff import delays
 from codeworm_monitor.envelope import MAX_OFFSET, Cursor, Gap
-from codeworm_monitor.errors import FrameError
+from codeworm_monitor.errors import ConnectError, FrameError, RelayNotFoundError, TokenRefusedError
 from codeworm_monitor.frames import (
     CLOSE_PROTOCOL,
     SUBPROTOCOL,
@@ -31,8 +32,9 @@ from codeworm_monitor.frames import (
     encode_from_client,
     parse_from_server,
 )
+from codeworm_monitor.told import plainly
 
-__all__ = ["Address", "Ended", "Happening", "Lost", "RelayClient"]
+__all__ = ["Address", "Ended", "Happening", "Lost", "RelayClient", "known_addresses"]
 
 MAX_FRAME = 64 * 2**20
 """Largest frame taken, in bytes."""
@@ -79,6 +81,21 @@ class Lost:
     is_refusal: bool = False
     wants_token: bool = False
     retry_in: float = 0.0
+
+    def as_error(self, *, token: str, relay: str) -> ConnectError:
+        """Return the error that says why there is no connection, and what to do.
+
+        Args:
+            token: How the token is given here.
+            relay: How a relay is started, or named, here.
+        """
+        refused = f"the relay at {self.url} refused: {self.reason}"
+        if self.wants_token:
+            return TokenRefusedError(f"{refused}; {token}")
+        if self.is_refusal:
+            return ConnectError(refused)
+        place = f"no relay answers at {self.url} ({self.reason})" if self.url else "no relay is known on this machine"
+        return RelayNotFoundError(f"{place}: {relay}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +236,7 @@ class RelayClient:
                 EOFError,
                 UnicodeError,
             ) as error:  # TimeoutError is an OSError
-                failed = Lost(reason=_plainly(error), url=address.url)
+                failed = Lost(reason=plainly(error), url=address.url)
             else:
                 if connection.subprotocol == SUBPROTOCOL:
                     self.url = address.url
@@ -318,6 +335,23 @@ class RelayClient:
         return frame
 
 
+def known_addresses(url: str | None, token: str | None, last: str | None) -> list[Address]:
+    """Return where a relay may be, the best first; reads files.
+
+    Args:
+        url: Where somebody named it; None: the newest one of this user on this machine.
+        token: What to present; None: what the relay on this machine announced.
+        last: Where it was last; None: nowhere yet.
+    """
+    announced = discovery.find(url)
+    if url is not None:
+        return [Address(url, token or next((one.token for one in announced), None))]
+    # It comes back where it was, most likely; with several relays, one does not take the other's place.
+    announced.sort(key=lambda one: one.url != last)
+    found = [Address(one.url, token or one.token) for one in announced]
+    return found or [Address(last or discovery.DEFAULT_URL, token)]
+
+
 class _Connect(connect):
     """Follows no redirect: the token is for the relay that was named, and for nobody it may point to."""
 
@@ -329,18 +363,6 @@ def _heartbeat(hello: Hello) -> float:
     value = hello.limits.get("heartbeat_seconds")
     is_usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 86_400
     return float(value) if is_usable and value is not None else DEFAULT_HEARTBEAT
-
-
-def _plainly(error: Exception) -> str:
-    match error:
-        case ConnectionRefusedError():
-            return "nothing listens there"
-        case TimeoutError():
-            return "it did not answer in time"
-        case OSError() if error.strerror:
-            return error.strerror
-        case _:
-            return str(error) or type(error).__name__
 
 
 def _quiet_logger() -> logging.Logger:

@@ -21,12 +21,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import platformdirs
 
 from codeworm_monitor.errors import RelayError
 
-__all__ = ["DEFAULT_URL", "Announcement", "announce", "find", "withdraw"]
+__all__ = ["DEFAULT_URL", "Announcement", "announce", "find", "relay_url", "withdraw"]
 
 DEFAULT_URL = "ws://127.0.0.1:8765/ws"
 FOLDER_VARIABLE = "CODEWORM_MONITOR_RUNTIME_DIR"
@@ -150,6 +151,31 @@ def find(url: str | None = None) -> list[Announcement]:
             elif url is None or _same(url, announcement.url):
                 found.append(announcement)
     return sorted(found, key=lambda announcement: (announcement.is_replay, -announcement.started_at))
+
+
+def relay_url(text: str, *, may_hold_user: bool = False) -> tuple[str, str | None]:
+    """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed.
+
+    Args:
+        text: ws, wss, http or https, or none of them; with or without a path, and perhaps with the token.
+        may_hold_user: Whether it may hold a user and a password. A relay wants none; a proxy before it may.
+
+    Raises:
+        ValueError: It is no URL of a relay. The text is not quoted: it may hold a token.
+    """
+    try:
+        parts = urlsplit(text if "://" in text else f"ws://{text}")
+        is_usable = bool(parts.hostname) and parts.port != 0 and parts.geturl().isprintable()
+    except ValueError:
+        parts, is_usable = urlsplit(""), False
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if not is_usable or scheme not in ("ws", "wss") or ("@" in parts.netloc and not may_hold_user):
+        raise ValueError(f"a relay's URL looks like {DEFAULT_URL}")
+    query = parse_qs(parts.query)
+    token = query.pop("token", [None])[0]
+    path = "/ws" if parts.path in ("", "/") else parts.path
+    plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
+    return plain.geturl(), token
 
 
 def _folders() -> Iterator[Path]:

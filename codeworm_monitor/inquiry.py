@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 import orjson
 import pyarrow as pa
@@ -23,6 +21,7 @@ from codeworm_monitor.progress import Progress
 from codeworm_monitor.records import LEVELS
 from codeworm_monitor.stored import Messages, stored
 from codeworm_monitor.stretches import Stretch
+from codeworm_monitor.told import http_get
 
 __all__ = ["ask", "pages"]
 
@@ -30,15 +29,15 @@ TIMEOUT = 30.0
 """Seconds that a connection, and each piece of an answer, may take."""
 MAX_ANSWER = 256 * 2**20
 PAGE = 5_000
-_EVER = 253_402_300_799  # the year 9999 in Unix seconds
 
 
-def ask(address: Address, path: str, **query: Any) -> Any:
+def ask(address: Address, path: str, *, timeout: float = TIMEOUT, **query: Any) -> Any:
     """Return what a relay answers to GET, decoded. Blocks this thread alone; follows no redirect.
 
     Args:
         address: The relay; wss is asked by https.
         path: Such as `/info`.
+        timeout: Seconds that the connection, and each piece of the answer, may take.
         query: Its parameters; None: not given. A list: several times.
 
     Raises:
@@ -46,33 +45,25 @@ def ask(address: Address, path: str, **query: Any) -> Any:
         TokenRefusedError: The relay wants another token.
         ConnectError: It answers something else than what was asked for; says what.
     """
-    parts = urlsplit(address.url)
-    given = {name: value for name, value in query.items() if value is not None}
-    target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-    connection: http.client.HTTPConnection
-    if parts.scheme == "wss":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=TIMEOUT, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
-    headers = {"Accept": "application/json"}
-    if address.token:
-        headers["Authorization"] = f"Bearer {address.token}"
     try:
-        connection.request("GET", target, headers=headers)
-        response = connection.getresponse()
-        body = response.read(MAX_ANSWER + 1)
+        status, body = http_get(
+            address.url,
+            address.token,
+            path,
+            query,
+            headers={"Accept": "application/json"},
+            timeout=timeout,
+            most=MAX_ANSWER,
+        )
     except (OSError, http.client.HTTPException) as error:
         raise RelayNotFoundError(
             f"the relay at {address.url} does not answer: {error or type(error).__name__}"
         ) from error
-    finally:
-        connection.close()
-    if response.status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         raise TokenRefusedError(f"the relay at {address.url} refused the token: connect again")
-    if response.status != HTTPStatus.OK:
+    if status != HTTPStatus.OK:
         said = body[:300].decode(errors="replace").strip()
-        raise ConnectError(f"the relay at {address.url} answered {response.status} to {path}: {said}")
+        raise ConnectError(f"the relay at {address.url} answered {status} to {path}: {said}")
     try:
         if len(body) > MAX_ANSWER:
             raise ValueError(f"over {MAX_ANSWER:,} bytes")
@@ -102,7 +93,7 @@ def pages(
         ConnectError: As for `ask`.
     """
     decoder, cursor, begun = decoder or Decoder(), None, None
-    until = min(wish.until / 1_000_000, _EVER)
+    until = min(wish.until / 1_000_000, LATEST - 1)
     with Progress("reading from the relay", is_shown=progress) as shown:
         while True:
             answer = ask(

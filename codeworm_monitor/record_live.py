@@ -16,7 +16,6 @@ from codeworm_monitor.archive.rows import StoredRow, micros
 from codeworm_monitor.client import Address, Ended, Lost
 from codeworm_monitor.doctor.asking import Whereabouts
 from codeworm_monitor.envelope import Gap
-from codeworm_monitor.errors import ConnectError, RelayNotFoundError, TokenRefusedError
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import Batch, Hello, Subscribe
 from codeworm_monitor.journal import RELAY_CHANNEL
@@ -126,7 +125,10 @@ async def record_live(
                                 done.gaps += 1
                                 tell(_gap(happening))
                             case Lost() if file is None:
-                                raise _refusal(happening)
+                                raise happening.as_error(
+                                    token="give its token in --token",
+                                    relay="start one with `python -m codeworm_monitor`, or name one: --url",
+                                )
                             case Lost():
                                 tell(f"{happening.reason}: it is tried again in {happening.retry_in:.1f} s")
                             case Ended():
@@ -179,16 +181,6 @@ def _gap(gap: Gap) -> str:
         f"gap ({str(gap.cause).replace('_', ' ')}): {missed}{f', of {lasted}' if lasted else ''}; {gap.detail}".rstrip(
             "; "
         )
-    )
-
-
-def _refusal(lost: Lost) -> ConnectError:
-    if lost.wants_token:
-        return TokenRefusedError(f"the relay at {lost.url} refused: {lost.reason}; give its token in --token")
-    if lost.is_refusal:
-        return ConnectError(f"the relay at {lost.url} refused: {lost.reason}")
-    return RelayNotFoundError(
-        f"no relay answers at {lost.url} ({lost.reason}): start one with `python -m codeworm_monitor`, or name one: --url"
     )
 
 

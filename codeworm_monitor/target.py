@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 from codeworm_monitor import discovery
-from codeworm_monitor.client import Address, Lost
+from codeworm_monitor.client import Address, Lost, known_addresses
 from codeworm_monitor.conditions import moment
 from codeworm_monitor.envelope import Cursor
-from codeworm_monitor.errors import ConnectError, FrameError, RelayNotFoundError, TokenRefusedError
+from codeworm_monitor.errors import ConnectError, FrameError
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.frames import MAX_TAIL, Subscribe
 
@@ -49,7 +48,7 @@ class Target:
             ValueError: One cannot be used; says which.
         """
         if url is not None:
-            url, found = _plain_url(url)
+            url, found = discovery.relay_url(url, may_hold_user=True)
             token = token or found
         if isinstance(channels, str):
             channels = [channels]
@@ -93,28 +92,14 @@ class Target:
         Args:
             last: Where it was last; None: nowhere yet.
         """
-        announced = discovery.find(self.url)
-        if self.url is not None:
-            token = self.token or next((one.token for one in announced), None)
-            return [Address(self.url, token)]
-        # It comes back where it was, most likely; with several relays, one does not take the other's place.
-        announced.sort(key=lambda one: one.url != last)
-        found = [Address(one.url, self.token or one.token) for one in announced]
-        fallback = last or discovery.DEFAULT_URL
-        return found or [Address(fallback, self.token)]
+        return known_addresses(self.url, self.token, last)
 
 
 def failure_to_connect(lost: Lost) -> ConnectError:
     """Return the error that says why there is no connection, and what to do."""
-    if lost.is_refusal and not lost.wants_token:
-        return ConnectError(f"the relay at {lost.url} refused: {lost.reason}")
-    if lost.is_refusal:
-        return TokenRefusedError(
-            f"the relay at {lost.url} refused: {lost.reason}; pass the token that it showed when it started: "
-            'connect(url, token="…")'
-        )
-    place = f"no relay answers at {lost.url} ({lost.reason})" if lost.url else "no relay is known on this machine"
-    return RelayNotFoundError(f"{place}: {HOW_TO_START}")
+    return lost.as_error(
+        token='pass the token that it showed when it started: connect(url, token="…")', relay=HOW_TO_START
+    )
 
 
 def _as_on_the_wire(conditions: dict[str, Any]) -> dict[str, Any]:
@@ -129,17 +114,3 @@ def _as_on_the_wire(conditions: dict[str, Any]) -> dict[str, Any]:
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, set | frozenset | tuple) else value
-
-
-def _plain_url(url: str) -> tuple[str, str | None]:
-    """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed."""
-    parts = urlsplit(url if "://" in url else f"ws://{url}")
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not parts.hostname:
-        # Not quoted: it may hold a token.
-        raise ValueError(f"a relay's URL looks like {discovery.DEFAULT_URL}")
-    query = parse_qs(parts.query)
-    token = query.pop("token", [None])[0]
-    path = "/ws" if parts.path in ("", "/") else parts.path
-    plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
-    return plain.geturl(), token

@@ -67,3 +67,11 @@ def test_replay_has_no_option_for_ollama() -> None:
     result = CliRunner().invoke(main, ["replay", "--ollama", "http://127.0.0.1:11434"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "No such option" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_a_time_that_replay_cannot_read_is_named_with_its_option(option: str) -> None:
+    result = CliRunner().invoke(main, ["replay", option, "some day"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"'{option}'" in result.stderr
+    assert "some day" in result.stderr

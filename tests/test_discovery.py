@@ -159,3 +159,44 @@ def test_importing_it_loads_no_other_library() -> None:
         "assert not {'pandas', 'pyarrow', 'redis', 'websockets', 'ipywidgets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "token"),
+    [
+        ("host:1234", "ws://host:1234/ws", None),
+        ("HTTP://host/", "ws://host/ws", None),
+        ("https://host/worm#part", "wss://host/worm", None),
+        ("ws://[::1]:1/ws?token=secret-word&x=1&x=2", "ws://[::1]:1/ws?x=1&x=2", "secret-word"),
+    ],
+)
+def test_a_relays_url_is_taken_as_people_write_it(text: str, url: str, token: str | None) -> None:
+    assert discovery.relay_url(text) == (url, token)
+    assert discovery.relay_url(text, may_hold_user=True) == (url, token)
+
+
+@pytest.mark.parametrize("may_hold_user", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "ws://",
+        "ftp://hidden",
+        "ws://hidden:port",
+        "ws://hidden:0",
+        "ws://hidden:99999",
+        "ws://[hidden",
+        "hidden/\x07",
+    ],
+)
+def test_what_is_no_relays_url_is_refused_and_not_quoted(text: str, *, may_hold_user: bool) -> None:
+    with pytest.raises(ValueError, match="looks like ws://") as caught:
+        discovery.relay_url(text, may_hold_user=may_hold_user)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_user_in_a_relays_url_is_kept_only_where_one_may_be() -> None:
+    assert discovery.relay_url("me:hidden@host", may_hold_user=True) == ("ws://me:hidden@host/ws", None)
+    with pytest.raises(ValueError, match="looks like ws://") as caught:
+        discovery.relay_url("me:hidden@host")
+    assert "hidden" not in str(caught.value)

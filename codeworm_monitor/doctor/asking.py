@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import orjson
 
 from codeworm_monitor import discovery
 from codeworm_monitor.errors import ConnectError, RelayNotFoundError, SettingError, TokenRefusedError
 from codeworm_monitor.settings import ENVIRONMENT_PREFIX
+from codeworm_monitor.told import http_get, plainly
 
 __all__ = ["Reply", "Whereabouts", "fetch", "fetch_json", "find_relay"]
 
@@ -81,7 +81,10 @@ def find_relay(url: str | None = None, token: str | None = None) -> Whereabouts:
     was_named = url is not None
     found: str | None = None
     if url is not None:
-        url, found = _plain(url)
+        try:
+            url, found = discovery.relay_url(url)
+        except ValueError as error:
+            raise SettingError("url", str(error)) from None
     token = token or found or os.environ.get(f"{ENVIRONMENT_PREFIX}TOKEN") or None
     announced = next(iter(discovery.find(url)), None)
     if announced is None:
@@ -113,35 +116,22 @@ def fetch(
     Raises:
         RelayNotFoundError: Nothing answers, or not in time, or no HTTP.
     """
-    deadline = time.monotonic() + within
-    parts = urlsplit(place.url)
-    given = {name: value for name, value in query.items() if value is not None}
-    target = f"{path}?{urlencode(given, doseq=True)}" if given else path
-    sent = {"Accept": "application/json, text/plain", **(headers or {})}
-    if place.token:
-        sent["Authorization"] = f"Bearer {place.token}"
-    connection: http.client.HTTPConnection | None = None
     try:
-        if parts.scheme == "wss":
-            context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=within, context=context)
-        else:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=within)
-        connection.request("GET", target, headers=sent)
-        response = connection.getresponse()
-        body = bytearray()
-        while piece := response.read1(65536):
-            body += piece
-            if len(body) > MAX_ANSWER:
-                raise OSError(f"the answer has over {MAX_ANSWER:,} bytes")
-            if time.monotonic() > deadline:
-                raise TimeoutError
+        status, body = http_get(
+            place.url,
+            place.token,
+            path,
+            query,
+            headers={"Accept": "application/json, text/plain", **(headers or {})},
+            timeout=within,
+            most=MAX_ANSWER,
+            deadline=time.monotonic() + within,
+        )
+        if len(body) > MAX_ANSWER:
+            raise OSError(f"the answer has over {MAX_ANSWER:,} bytes")
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a token that fits no header
         raise RelayNotFoundError(_plainly(error)) from None  # what it came from may quote the token
-    finally:
-        if connection is not None:
-            connection.close()
-    return Reply(response.status, bytes(body))
+    return Reply(status, body)
 
 
 def fetch_json(place: Whereabouts, path: str, *, within: float, **query: Any) -> Any:
@@ -163,31 +153,8 @@ def fetch_json(place: Whereabouts, path: str, *, within: float, **query: Any) ->
         raise ConnectError(f"what it answered to {path} cannot be read: is it another program?") from error
 
 
-def _plain(url: str) -> tuple[str, str | None]:
-    """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed."""
-    try:
-        parts = urlsplit(url if "://" in url else f"ws://{url}")
-        # A user and a password mean nothing to a relay; a token is no part of them.
-        is_usable = bool(parts.hostname) and (parts.port is None or parts.port > 0) and "@" not in parts.netloc
-    except ValueError:
-        is_usable = False
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme) if is_usable else ""
-    if scheme not in ("ws", "wss"):
-        # Not quoted: it may hold a token.
-        raise SettingError("url", f"this is no URL of a relay; one looks like {discovery.DEFAULT_URL}")
-    query = parse_qs(parts.query)
-    token = query.pop("token", [None])[0]
-    path = "/ws" if parts.path in ("", "/") else parts.path
-    plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
-    return plain.geturl(), token
-
-
 def _plainly(error: Exception) -> str:
     match error:
-        case ConnectionRefusedError():
-            return "nothing listens there"
-        case TimeoutError():
-            return "it did not answer in time"
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({error.verify_message}): name your authority's in SSL_CERT_FILE"
         case ssl.SSLError():
@@ -196,7 +163,5 @@ def _plainly(error: Exception) -> str:
             return "what listens there speaks no HTTP"
         case ValueError():
             return "its host name, or the token, holds characters that cannot be sent"
-        case OSError() if error.strerror:
-            return error.strerror
         case _:
-            return str(error) or type(error).__name__
+            return plainly(error)

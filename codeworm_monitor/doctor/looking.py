@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import Any, TypeVar
 
 from codeworm_monitor.doctor.asking import Whereabouts, fetch, fetch_json
+from codeworm_monitor.doctor.bounding import begun
 from codeworm_monitor.errors import ConnectError
 from codeworm_monitor.health import Disk, Look, failures_in_a_row
 from codeworm_monitor.told import Told
@@ -33,28 +32,17 @@ def look_at(place: Whereabouts, *, within: float) -> Look:
     """
     deadline = time.monotonic() + within
 
-    def asked(work: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001  # raised again where it is waited for
-                future.set_exception(error)
-
-        Thread(target=run, name="status:ask", daemon=True).start()
-        return future
-
     def taken(future: Future[T]) -> T:
         try:
             return future.result(timeout=max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise ConnectError("it did not answer in time") from None
 
-    ready = asked(lambda: fetch(place, "/readyz", within=within))
-    info = asked(lambda: fetch_json(place, "/info", within=within))
-    recent = asked(
-        lambda: fetch_json(place, "/history", within=within, channel="logs", reverse="true", limit=RECENT, since="2d")
+    ready = begun(lambda: fetch(place, "/readyz", within=within), name="status:ask")
+    info = begun(lambda: fetch_json(place, "/info", within=within), name="status:ask")
+    recent = begun(
+        lambda: fetch_json(place, "/history", within=within, channel="logs", reverse="true", limit=RECENT, since="2d"),
+        name="status:ask",
     )
     seen: dict[str, Any] = {"url": place.url, "is_replay": place.is_replay}
     try:

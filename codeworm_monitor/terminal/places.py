@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 from codeworm_monitor import discovery
-from codeworm_monitor.client import Address, Lost
-from codeworm_monitor.errors import ConnectError, RelayNotFoundError, SettingError, TokenRefusedError
+from codeworm_monitor.client import Address, Lost, known_addresses
+from codeworm_monitor.errors import ConnectError, SettingError
 from codeworm_monitor.settings import ENVIRONMENT_PREFIX
 
 __all__ = ["Place", "failure"]
@@ -32,7 +31,10 @@ class Place:
         self.url: str | None = None
         found: str | None = None
         if url is not None:
-            self.url, found = _plain_url(url)
+            try:
+                self.url, found = discovery.relay_url(url)
+            except ValueError as error:
+                raise SettingError("url", str(error)) from None
         self._token = token or found
 
     @classmethod
@@ -51,13 +53,7 @@ class Place:
         Args:
             last: Where it was last; None: nowhere yet.
         """
-        announced = discovery.find(self.url)
-        if self.url is not None:
-            return [Address(self.url, self._token or next((one.token for one in announced), None))]
-        # It comes back where it was, most likely; with several relays, one does not take the other's place.
-        announced.sort(key=lambda one: one.url != last)
-        found = [Address(one.url, self._token or one.token) for one in announced]
-        return found or [Address(last or discovery.DEFAULT_URL, self._token)]
+        return known_addresses(self.url, self._token, last)
 
     def locate(self, last: Callable[[], str | None]) -> Callable[[], list[Address]]:
         """Return what a `RelayClient` asks before each attempt."""
@@ -66,32 +62,7 @@ class Place:
 
 def failure(lost: Lost) -> ConnectError:
     """Return the error that says why there is no connection, and what to do."""
-    if lost.wants_token:
-        return TokenRefusedError(
-            f"the relay at {lost.url} refused: {lost.reason}; put the token that it showed when it started into {TOKEN_VARIABLE}"
-        )
-    if lost.is_refusal:
-        return ConnectError(f"the relay at {lost.url} refused: {lost.reason}")
-    place = f"no relay answers at {lost.url} ({lost.reason})" if lost.url else "no relay is known on this machine"
-    return RelayNotFoundError(
-        f"{place}: start one with `python -m codeworm_monitor`, name another with --url, or wait for it with --wait"
+    return lost.as_error(
+        token=f"put the token that it showed when it started into {TOKEN_VARIABLE}",
+        relay="start one with `python -m codeworm_monitor`, name another with --url, or wait for it with --wait",
     )
-
-
-def _plain_url(url: str) -> tuple[str, str | None]:
-    problem = SettingError(
-        "url", f"a relay's URL looks like {discovery.DEFAULT_URL}"
-    )  # not quoted: it may hold a token
-    try:
-        parts = urlsplit(url if "://" in url else f"ws://{url}")
-        has_place = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise problem from None
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not has_place or "@" in parts.netloc or not parts.geturl().isprintable():
-        raise problem
-    query = parse_qs(parts.query)
-    token = query.pop("token", [None])[0]
-    path = "/ws" if parts.path in ("", "/") else parts.path
-    plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
-    return plain.geturl(), token
