@@ -13,11 +13,11 @@ from codeworm_monitor.envelope import Envelope, Gap
 from codeworm_monitor.frames import Batch, ErrorFrame, Hello, Position, Subscribed
 from codeworm_monitor.health import FAILED_EVENTS, SUCCEEDED_EVENTS
 from codeworm_monitor.records import RELAY_CHANNEL, LogLine, PublisherClock, WormEvent, level_rank, parse_record
+from codeworm_monitor.states.quiet import Quiet
+from codeworm_monitor.states.rates import Rates
+from codeworm_monitor.states.snapshots import sound_snapshot
 from codeworm_monitor.status import State
 from codeworm_monitor.terminal.lines import details, failure_text, inert, subject_of
-from codeworm_monitor.terminal.quiet import Quiet
-from codeworm_monitor.terminal.rates import Rates
-from codeworm_monitor.terminal.snapshots import sound_snapshot
 
 __all__ = ["Board", "Commit", "Failure"]
 

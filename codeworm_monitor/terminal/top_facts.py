@@ -8,10 +8,11 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 
 from codeworm_monitor.activity import Stage
+from codeworm_monitor.states.rates import KEPT
 from codeworm_monitor.status import State
+from codeworm_monitor.terminal.bars import bars
 from codeworm_monitor.terminal.board import Board
 from codeworm_monitor.terminal.lines import Line, Piece, clock_text, inert, length_text
-from codeworm_monitor.terminal.rates import KEPT, bars
 
 __all__ = ["NO_TARGET", "activity_lines", "head_line", "health_lines", "rate_lines", "total_lines"]
 

@@ -1,14 +1,15 @@
-"""Rates: how many messages came in each second of the last hour, and a line of little bars for them."""
+"""Rates: how many messages came in each second of the last hour."""
 
 from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["KEPT", "Rates", "bars"]
+__all__ = ["KEPT", "Rates"]
 
 KEPT = 3600
 """Seconds that are remembered."""
-_BARS = "▁▂▃▄▅▆▇█"
+SET_BACK = 60
+"""Seconds by which a message that seems older than the newest one tells that the clock was set back: it begins anew."""
 
 
 class Rates:
@@ -17,13 +18,15 @@ class Rates:
     def __init__(self) -> None:
         self._counts: deque[list[int]] = deque()  # [second, messages], ascending
 
-    def add(self, at: float) -> None:
-        """Count a message read at a time, in Unix seconds. One that is older than the newest counts with that."""
+    def add(self, at: float, count: int = 1) -> None:
+        """Count messages read at a time, in Unix seconds. Those that are older than the newest count with that."""
         second = int(at)
+        if self._counts and second < self._counts[-1][0] - SET_BACK:
+            self._counts.clear()
         if self._counts and second <= self._counts[-1][0]:
-            self._counts[-1][1] += 1
+            self._counts[-1][1] += count
             return
-        self._counts.append([second, 1])
+        self._counts.append([second, count])
         while self._counts[0][0] <= second - KEPT:
             self._counts.popleft()
 
@@ -44,9 +47,3 @@ class Rates:
     def per_second(self, now: float, over: int = 10) -> float:
         """Return messages a second over the last so many seconds."""
         return sum(messages for second, messages in self._counts if int(now) - over < second) / over
-
-
-def bars(counts: list[int]) -> str:
-    """Return a bar for each count, the largest as high as a line; nothing is a space."""
-    most = max(counts, default=0)
-    return "".join(_BARS[max(0, -(-count * len(_BARS) // most) - 1)] if count else " " for count in counts)

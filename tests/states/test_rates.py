@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from codeworm_monitor.terminal.rates import KEPT, Rates, bars
+from codeworm_monitor.states.rates import KEPT, Rates
 
 
 def test_messages_are_counted_by_spans_that_begin_at_multiples_of_their_length() -> None:
@@ -34,8 +34,9 @@ def test_memory_is_an_hour() -> None:
     assert len(rates._counts) == KEPT
 
 
-def test_the_largest_count_is_a_full_bar_and_nothing_is_a_space() -> None:
-    assert bars([0, 1, 4, 8]) == " ▁▄█"
-    assert bars([1]) == "█"
-    assert bars([1, 1_000_000]) == "▁█"
-    assert bars([]) == ""
+def test_a_clock_that_is_set_back_begins_anew() -> None:
+    rates = Rates()
+    rates.add(100_000.0)
+    rates.add(1_000.0, 5)
+    assert rates.spans(1_000.0, count=2, seconds=1) == [0, 5]
+    assert rates.per_second(1_000.0) == 0.5

@@ -8,7 +8,7 @@ from typing import Any
 
 from codeworm_monitor.activity import Counters, Snapshot
 
-__all__ = ["sound_snapshot"]
+__all__ = ["sound", "sound_snapshot"]
 
 _LARGEST = 1e15
 
@@ -19,19 +19,24 @@ def sound_snapshot(values: dict[str, Any]) -> Snapshot:
         told = Snapshot.from_dict(values)
     except (TypeError, ValueError, AttributeError):
         return Snapshot()
-    sound: dict[str, Any] = {}
+    return sound(told)
+
+
+def sound(told: Snapshot) -> Snapshot:
+    """Return a snapshot without what has a wrong type; never raises."""
+    known: dict[str, Any] = {}
     for name in ("since", "next_cycle_at", "last_message_at"):
-        sound[name] = _number(getattr(told, name))
+        known[name] = _number(getattr(told, name))
     for name in ("target", "repo", "doc_type", "language"):
-        sound[name] = value if isinstance(value := getattr(told, name), str) else None
+        known[name] = value if isinstance(value := getattr(told, name), str) else None
     for name in ("last_commit", "last_error"):
-        sound[name] = value if isinstance(value := getattr(told, name), dict) else {}
-    sound["cycle_num"] = _whole(told.cycle_num)
+        known[name] = value if isinstance(value := getattr(told, name), dict) else {}
+    known["cycle_num"] = _whole(told.cycle_num)
     counters: dict[str, Any] = {one.name: _whole(getattr(told.counters, one.name)) for one in fields(Counters)}
     counters["success_rate"] = _number(told.counters.success_rate)
     by_repo = told.counters.by_repo if isinstance(told.counters.by_repo, dict) else {}
     counters["by_repo"] = {name: count for name, count in by_repo.items() if _whole(count) is not None}
-    return replace(told, counters=Counters(**counters), **sound)
+    return replace(told, counters=Counters(**counters), **known)
 
 
 def _whole(value: Any) -> int | None:

@@ -8,7 +8,7 @@ import orjson
 from codeworm_monitor.analysis.silence import SilenceModel
 from codeworm_monitor.records import PublisherClock, parse_record
 from codeworm_monitor.sources.recording import read_recording
-from codeworm_monitor.terminal.quiet import PRIOR, Quiet
+from codeworm_monitor.states.quiet import PRIOR, Quiet
 
 LOGS = "codeworm:logs"
 
@@ -54,6 +54,15 @@ def test_after_a_gap_quiet_is_counted_anew() -> None:
     hear(quiet, 1000.0, event="x")
     quiet.miss(5000.0)
     assert quiet.heard_at == 5000.0
+
+
+def test_a_clock_that_is_set_back_does_not_make_it_wait_for_a_day() -> None:
+    quiet = Quiet()
+    hear(quiet, 90_000.0, event="backing_off", seconds=4000)
+    hear(quiet, 1000.0, event="x")
+    assert (quiet.heard_at, quiet.message_at, quiet.limit()) == (1000.0, 1000.0, PRIOR)
+    quiet.hear_any(1001.0)
+    assert quiet.heard_at == 1001.0
 
 
 def test_values_of_any_kind_announce_nothing() -> None:

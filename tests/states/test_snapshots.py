@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeworm_monitor.activity import Counters, Snapshot, Stage
-from codeworm_monitor.terminal.snapshots import sound_snapshot
+from codeworm_monitor.states.snapshots import sound_snapshot
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

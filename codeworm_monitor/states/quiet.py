@@ -14,6 +14,8 @@ PRIOR = 45 * 60.0
 """Seconds of quiet allowed until enough is learnt: after as long without a commit the daemon itself raises an alarm."""
 ENOUGH = 50
 """Pauses from which on the limit is learnt."""
+SET_BACK = 60.0
+"""Seconds by which a message that seems older than the one before it tells that the clock was set back."""
 FURTHEST = 86_400.0
 """Seconds: what is announced for later than this is not believed."""
 
@@ -27,7 +29,9 @@ class Quiet:
 
     def __init__(self) -> None:
         self.heard_at: float | None = None
-        """When the newest message was read, Unix seconds; None: none was."""
+        """When the newest message was read, or a gap after it ended, Unix seconds; None: none was."""
+        self.message_at: float | None = None
+        """When the newest message was read; None: none was."""
         self._pauses = Pauses()
         self._count = 0
         self._expected: float | None = None
@@ -37,20 +41,30 @@ class Quiet:
     def hear(self, at: float, record: AnyRecord) -> None:
         """Learn from a message that the relay read at a time, in Unix seconds."""
         name = record.event if isinstance(record, LogLine) else record.type if isinstance(record, WormEvent) else None
-        begin = self._begin
-        if begin is not None and at > begin and not (self._is_interrupted or self._is_stopped):
-            self._pauses.add(at - begin)
-            self._count += 1
-        self.heard_at = at if self.heard_at is None else max(at, self.heard_at)
-        self._is_interrupted = False
-        if self._expected is not None and (self._expected <= at or name == "cycle_starting"):
-            self._expected = None
+        self._learn(at, is_start=name == "cycle_starting")
         if name == "daemon_stopped":
             self._is_stopped, self._expected = True, None
         elif name in ("daemon_starting", "cycle_starting", "state_loaded"):
             self._is_stopped = False
         if (wait := _announced(name, record, at)) is not None and 0 < wait <= FURTHEST:
             self._expected = at + wait
+
+    def hear_any(self, at: float) -> None:
+        """Learn likewise from a message that announces nothing: the same as `hear` for most, without a record."""
+        self._learn(at, is_start=False)
+
+    def _learn(self, at: float, *, is_start: bool) -> None:
+        if self.heard_at is not None and at < self.heard_at - SET_BACK:
+            self.heard_at = self.message_at = self._expected = None
+        begin = self._begin
+        if begin is not None and at > begin and not (self._is_interrupted or self._is_stopped):
+            self._pauses.add(at - begin)
+            self._count += 1
+        self.heard_at = at if self.heard_at is None else max(at, self.heard_at)
+        self.message_at = at if self.message_at is None else max(at, self.message_at)
+        self._is_interrupted = False
+        if self._expected is not None and (self._expected <= at or is_start):
+            self._expected = None
 
     def miss(self, until: float) -> None:
         """Learn that nobody listened until a time, in Unix seconds: quiet is counted anew."""
