@@ -299,13 +299,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _banner(running: Any, *, is_replay: bool = False) -> str:
+    from codeworm_monitor.page import PAGE_PATH
+
     url, http = running.url, running.url.replace("ws", "http", 1).removesuffix(running.settings.path)
+    page = f"{http}{'/' if running.settings.static is None and running.settings.path != '/' else PAGE_PATH}"
     if running.token is None:
         token = "none is wanted"
     elif sys.stdout.isatty():
         token = running.token
+        page += f"#token={token}"
     else:  # this output may be kept in a log, where a token has no place
         token = f"in {running.announcement}, which only you can read"
+        page += " (with the token: `python -m codeworm_monitor token --link`)"
     kind = " (embedded server: it ends with the relay)" if running.is_embedded else ""
     settings = running.settings
     kept = "nowhere (--no-archive)"
@@ -325,6 +330,7 @@ def _banner(running: Any, *, is_replay: bool = False) -> str:
             *([] if is_replay else [f"  kept in      {kept}"]),
             *([f"  settings     {printable(file)}"] if (file := settings_path()) else []),
             f"  notebook     from codeworm_monitor import connect; mon = connect({repr(url) if is_replay else ''})",
+            f"  dashboard    {page}",
             f"  health       {http}/readyz",
         ]
     )

@@ -165,20 +165,38 @@ def token(*, new: bool, link: bool, url: str | None) -> None:
 
 
 def _link(url: str, wanted: str | None) -> str:
-    """Return the page of a relay: the front end that it serves, or what it tells of itself."""
-    from urllib.error import URLError
+    """Return the page of a relay: the front end that it serves, its own dashboard, or what it tells of itself."""
     from urllib.parse import urlsplit
-    from urllib.request import ProxyHandler, build_opener
 
     parts = urlsplit(url)
     base = f"{parts.scheme.replace('ws', 'http', 1)}://{parts.netloc}"
-    query = "" if wanted is None else f"?token={wanted}"
+    query, fragment = ("", "") if wanted is None else (f"?token={wanted}", f"#token={wanted}")
+    for path in ("/", "/dashboard"):
+        page = _page(f"{base}{path}")
+        if page is not None:
+            return f"{base}{path}{fragment if _OWN_PAGE in page else query}"
+    return f"{base}/info{query}"
+
+
+_OWN_PAGE = b'name="codeworm-monitor-socket"'
+"""What the dashboard's page holds: it takes the token from the fragment, which never leaves the browser."""
+
+
+def _page(url: str) -> bytes | None:
+    """Return what a relay on this machine shows at an address, or None if that is no page. It is sent no token."""
+    import ssl
+    from http.client import HTTPException
+    from urllib.request import HTTPSHandler, ProxyHandler, build_opener
+
+    context = ssl.create_default_context()
+    # Its certificate is for the name by which others address it; nothing is told to it, nor believed of what it says.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with build_opener(ProxyHandler({})).open(f"{base}/{query}", timeout=2) as answer:
-            path = "/" if answer.headers.get_content_type() == "text/html" else "/info"
-    except (URLError, OSError, ValueError):
-        path = "/info"
-    return f"{base}{path}{query}"
+        with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(url, timeout=2) as answer:
+            body: bytes = answer.read(64 * 2**10)
+            return body if answer.headers.get_content_type() == "text/html" else None
+    except (OSError, HTTPException, ValueError):
+        return None
 
 
 @click.command(context_settings={"ignore_unknown_options": False})

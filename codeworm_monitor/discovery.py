@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import stat
 import time
@@ -157,7 +158,8 @@ def relay_url(text: str, *, may_hold_user: bool = False) -> tuple[str, str | Non
     """Return the WebSocket URL that a text means, and the token in it: people paste what the relay printed.
 
     Args:
-        text: ws, wss, http or https, or none of them; with or without a path, and perhaps with the token.
+        text: ws, wss, http or https, or none of them; with or without a path, and perhaps with the token. So is the
+            link to the relay's page, which holds the token in its fragment.
         may_hold_user: Whether it may hold a user and a password. A relay wants none; a proxy before it may.
 
     Raises:
@@ -172,8 +174,8 @@ def relay_url(text: str, *, may_hold_user: bool = False) -> tuple[str, str | Non
     if not is_usable or scheme not in ("ws", "wss") or ("@" in parts.netloc and not may_hold_user):
         raise ValueError(f"a relay's URL looks like {DEFAULT_URL}")
     query = parse_qs(parts.query)
-    token = query.pop("token", [None])[0]
-    path = "/ws" if parts.path in ("", "/") else parts.path
+    token = query.pop("token", [None])[0] or parse_qs(parts.fragment).get("token", [None])[0]
+    path = "/ws" if parts.path in ("", "/") else re.sub(r"/dashboard/?$", "/ws", parts.path)
     plain = parts._replace(scheme=scheme, path=path, query=urlencode(query, doseq=True), fragment="")
     return plain.geturl(), token
 

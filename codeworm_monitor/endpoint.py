@@ -32,6 +32,7 @@ from codeworm_monitor.fanout import BATCH, Fanout, is_v1
 from codeworm_monitor.filters import Filter
 from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub, Start
+from codeworm_monitor.page import Page
 from codeworm_monitor.reception import Reception
 from codeworm_monitor.records import Kind, kind_of
 from codeworm_monitor.static_files import StaticFiles
@@ -73,6 +74,7 @@ class Endpoint:
         path: Path of the WebSocket, which is at `reception.API_SOCKET` too.
         dashboard: The original dashboard's REST API; None: it is not served.
         static: The front end served beside it; None: none is.
+        page: The dashboard of this package, served beside both; None: it is not.
         history: Messages in the v1 history.
         admission: How many may be connected.
         max_inbound: Largest message taken from a reader, in bytes.
@@ -95,6 +97,7 @@ class Endpoint:
         path: str = "/ws",
         dashboard: DashboardAPI | None = None,
         static: StaticFiles | None = None,
+        page: Page | None = None,
         history: int = 200,
         admission: Admission | None = None,
         max_inbound: int = 64 * 2**10,
@@ -112,7 +115,7 @@ class Endpoint:
         """Readers cut because they took nothing for `send_timeout` seconds, answered no ping, or flooded the relay."""
         self.fanout = Fanout(hub, window=window, heartbeat=heartbeat)
         self._send_timeout = send_timeout
-        self._reception = Reception(rules, answer, socket_path=path, dashboard=dashboard, static=static)
+        self._reception = Reception(rules, answer, socket_path=path, dashboard=dashboard, static=static, page=page)
         self._channels = list(channels)
         self._version = version
         self._history = history

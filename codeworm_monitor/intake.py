@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
 from codeworm_monitor.activity import Activity, Snapshot
 from codeworm_monitor.arrivals import Arrival, Dispatcher
 from codeworm_monitor.envelope import Envelope, Gap, GapCause
 from codeworm_monitor.journal import RELAY_CHANNEL
-from codeworm_monitor.records import Kind, kind_of, parse_record
+from codeworm_monitor.records import Kind, PublisherClock, kind_of, parse_record
 from codeworm_monitor.rows import Row, RowReader
 from codeworm_monitor.streams import Stream
 from codeworm_monitor.tables import gap_table
@@ -34,6 +38,7 @@ class Intake:
         capacity: Most rows of each stream.
         is_live: Whether "15min" counts back from the relay's present; else from the newest row.
         replay: For a recording, makes an iterator over a stream's arrivals.
+        in_view: As for `Table`.
 
     Attributes:
         gaps: Table of the gaps.
@@ -52,7 +57,9 @@ class Intake:
         capacity: int,
         is_live: bool = True,
         replay: Callable[[Stream], Iterator[Arrival]] | None = None,
+        in_view: Callable[[pa.Table, object], npt.NDArray[np.bool_]] | None = None,
     ) -> None:
+        self._in_view = in_view
         self.clock_ahead = 0.0
         self.snapshot = Snapshot()
         self.received = 0
@@ -72,6 +79,11 @@ class Intake:
         self._activity = Activity(clock=self._reader.clock)
         self._live_from = 0  # what has a larger offset is not in the snapshot yet
         self._by_second: deque[tuple[int, int]] = deque(maxlen=RATE_SECONDS + 2)
+
+    @property
+    def clock(self) -> PublisherClock:
+        """The publisher's clock, as the messages taken tell it."""
+        return self._reader.clock
 
     def relay_time(self) -> float:
         """Return the time by the relay's clock, Unix seconds."""
@@ -169,6 +181,7 @@ class Intake:
 
     def _new_stream(self, kind: Kind) -> Stream:
         stream = Stream(kind, self._dispatcher, capacity=self._capacity, now=self._now, replay=self._replay)
+        stream.in_view = self._in_view
         if self._end is not None:
             stream.shut(self._end)
         return stream

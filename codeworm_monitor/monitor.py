@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pandas as pd
 
@@ -27,8 +27,10 @@ from codeworm_monitor.conditions import Moment
 from codeworm_monitor.envelope import Cursor, Gap
 from codeworm_monitor.errors import ConnectError, RelayNotFoundError
 from codeworm_monitor.frames import Batch, ErrorFrame, Hello, Subscribed
+from codeworm_monitor.held_rows import shown
 from codeworm_monitor.history import Choice, History
 from codeworm_monitor.intake import Intake
+from codeworm_monitor.panel_origins import live_feed
 from codeworm_monitor.past import Past
 from codeworm_monitor.recording import RECORDING_EPOCH, recorded, recorded_arrivals
 from codeworm_monitor.records import RELAY_CHANNEL, Kind
@@ -40,6 +42,9 @@ from codeworm_monitor.watching.spans import Span
 from codeworm_monitor.watching.watch import Watch
 from codeworm_monitor.watching.watches import Watches
 from codeworm_monitor.worm_files import PathText, WormFiles
+
+if TYPE_CHECKING:
+    from codeworm_monitor.dashboard import Dashboard
 
 __all__ = ["Monitor", "connect", "open_recording"]
 
@@ -64,6 +69,7 @@ class Monitor(Questions):
 
     Attributes:
         name: Its name; `connect` with the same one gives the same monitor.
+        panel_feed: What keeps its panels up to date.
     """
 
     def __init__(
@@ -75,7 +81,13 @@ class Monitor(Questions):
         self._path = None if path is None else Path(path).absolute()  # read again for callbacks, wherever we are then
         self._dispatcher = Dispatcher(f"codeworm_monitor:{name}:callbacks")
         replay = None if path is None else self._replay
-        self._intake = Intake(self._dispatcher, capacity=capacity, is_live=path is None, replay=replay)
+        self._intake = Intake(
+            self._dispatcher,
+            capacity=capacity,
+            is_live=path is None,
+            replay=replay,
+            in_view=lambda table, view: shown(table, view, self._epoch()),
+        )
         self._past = Past(self._intake, self._relay if path is None else None, self._epoch, self._heard_until)
         self._watches = Watches(
             name,
@@ -84,6 +96,17 @@ class Monitor(Questions):
             heard=self._heard,
             is_choosy=target is not None and target.is_choosy,
         )
+        self.panel_feed = live_feed(
+            name,
+            self._intake,
+            self._past,
+            epoch=self._epoch,
+            status=lambda: self.status,
+            relay=self._relay if path is None else None,
+            is_whole=target is None or not target.is_choosy,
+        )
+
+        self._dashboard: Dashboard | None = None
 
         # Written by the thread that receives, each in one step; read by any.
         self._state, self._since = State.CONNECTING, datetime.now(UTC)
@@ -331,6 +354,40 @@ class Monitor(Questions):
         """Whether nothing will come any more."""
         return self._state is State.CLOSED
 
+    def dashboard(
+        self, *, refresh: float | None = None, binary: bool | None = None, panels: str | Iterable[str] | None = None
+    ) -> Dashboard:
+        """Return the live dashboard, the same one each time; at the end of a cell it shows, as the monitor itself does.
+
+        Args:
+            refresh: Times a second at most that it is told what is new, 0.1 to 10; at first 4. None, here and in the next
+                two, leaves it as it is.
+            binary: Whether rows go as binary messages, as at first; False: as JSON, for hosts that lose binary ones.
+            panels: Names of those to show: activity, stats, health, log, commits, repositories; at first all.
+
+        Raises:
+            ValueError: An option is out of its range, or there is no such panel.
+
+        Example:
+            >>> mon.dashboard(refresh=10)
+            >>> mon.dashboard().log.selection
+        """
+        from codeworm_monitor.dashboard import Dashboard  # ipywidgets loads only when something is shown
+
+        with self._closing:
+            if self._dashboard is None or self._dashboard.is_closed:
+                self._dashboard = Dashboard(self)
+            dashboard = self._dashboard
+        dashboard.configure(refresh=refresh, binary=binary, panels=panels)
+        return dashboard
+
+    def _ipython_display_(self, **_: object) -> None:
+        try:
+            dashboard = self.dashboard()
+        except ImportError:
+            raise NotImplementedError("without ipywidgets the card is shown") from None
+        dashboard._ipython_display_()
+
     def __repr__(self) -> str:
         return status_line(self.status, self._intake.sizes())
 
@@ -355,6 +412,7 @@ class Monitor(Questions):
             self._intake.shut("the monitor was closed")
             self._settled.set()
             self._dispatcher.close()
+            self.panel_feed.close()
             self._past.close()
 
     def __enter__(self) -> Self:
@@ -435,12 +493,18 @@ class Monitor(Questions):
     def _take(self, happening: Happening, client: RelayClient) -> None:
         match happening:
             case Batch(envelopes):
-                self._intake.take(client.cursor.epoch if client.cursor else "", envelopes)
+                epoch = client.cursor.epoch if client.cursor else ""
+                with self.panel_feed.taking:
+                    self._intake.take(epoch, envelopes)
+                    self.panel_feed.take(epoch, envelopes)
                 if client.bytes_received - self._sealed_at > UNSEALED_BYTES:
                     self._sealed_at = client.bytes_received
                     self._intake.seal()
             case Gap():
-                self._intake.take_gap(client.cursor.epoch if client.cursor else "", happening)
+                epoch = client.cursor.epoch if client.cursor else ""
+                with self.panel_feed.taking:
+                    self._intake.take_gap(epoch, happening)
+                    self.panel_feed.take_gap(epoch, happening)
             case Hello():
                 self._greeting = happening
                 self._intake.clock_ahead = happening.time - time.time()
@@ -464,7 +528,9 @@ class Monitor(Questions):
             snapshot = Snapshot.from_dict(self._greeting.snapshot)
         except (AttributeError, TypeError, ValueError):  # another version's, of another form
             snapshot = Snapshot()
-        self._intake.restart(snapshot, live_from=self._greeting.head)
+        with self.panel_feed.taking:
+            self._intake.restart(snapshot, live_from=self._greeting.head)
+            self.panel_feed.restart(snapshot, live_from=self._greeting.head, epoch=self._greeting.epoch)
         self._enter(State.CONNECTED)
 
     def _on_lost(self, lost: Lost) -> None:

@@ -4,9 +4,9 @@
 what is asked for                                        who needs no token for it
 ======================================================== =======================================
 `/livez`, `/readyz`, `/health`                           everybody
-files of the front end, which hold nothing of the user's everybody whom Origin lets in
+files of a front end, which hold nothing of the user's   everybody whom Origin lets in
 the rest of the REST API; the WebSocket, spoken in v1    known pages, allowed origins
-all else: `/info`, `/history`, `/metrics`; v2            allowed origins
+all else: `/info`, `/history`, `/panels`, `/metrics`; v2 allowed origins
 ======================================================== =======================================
 
 Host is judged in any case, Origin in any but the first; `access.AccessRules` says how, and what a known page is. The REST API
@@ -29,8 +29,9 @@ from codeworm_monitor.connection import ReaderConnection
 from codeworm_monitor.cors import is_preflight, opened, preflight_answer
 from codeworm_monitor.dashboard_api import PATHS, DashboardAPI
 from codeworm_monitor.http import JSON, Answer, respond
+from codeworm_monitor.page import Page
 from codeworm_monitor.settings import OWN_PATHS
-from codeworm_monitor.static_files import StaticFiles
+from codeworm_monitor.static_files import StaticFiles, matches
 
 __all__ = ["API_PREFIX", "API_SOCKET", "Reception"]
 
@@ -53,7 +54,8 @@ class Reception:
         answer: Answers what the relay tells of itself, given path and query; None is answered 404.
         socket_path: Path of the WebSocket.
         dashboard: The original dashboard's REST API; None: it is not served.
-        static: The front end; None: none is served.
+        static: The original's front end, or another; None: none is served.
+        page: The dashboard of this package; None: it is not served.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Reception:
         socket_path: str,
         dashboard: DashboardAPI | None,
         static: StaticFiles | None,
+        page: Page | None = None,
     ) -> None:
         self.refused = 0
         """Requests refused."""
@@ -72,6 +75,7 @@ class Reception:
         self._socket_path = socket_path
         self._dashboard = dashboard
         self._static = static
+        self._page = page
         self._outgoing = 0
 
     async def receive(self, request: Request, connection: ReaderConnection) -> Response | None:
@@ -93,6 +97,10 @@ class Reception:
         refusal = self._rules.check_origin(origins, host)
         if refusal is not None and asked != "/health":
             return self.refuse(request, refusal)
+        if self._page is not None and asked is None and not is_socket:
+            answer = self._page.answer(path, is_at_root=self._static is None, if_none_match=_if_none_match(headers))
+            if answer is not None:
+                return self._hand_out(request, answer, connection)
         if self._static is not None and asked is None and not is_socket and self._is_of_front_end(path):
             return await self._file(self._static, request, path, connection)
         if asked is not None and refusal is None and is_preflight(request):
@@ -119,9 +127,9 @@ class Reception:
         if is_socket:
             return None
         if asked is not None and self._dashboard is not None:
-            answer = await self._dashboard.answer(asked, query)
-            return _to_its_end(respond(request, opened(answer, origins if refusal is None else ())), connection)
-        return await self._tell(request, path, query)
+            told = await self._dashboard.answer(asked, query)
+            return _to_its_end(respond(request, opened(told, origins if refusal is None else ())), connection)
+        return _to_its_end(await self._tell(request, path, query), connection)
 
     def refuse(self, request: Request, refusal: Refusal) -> Response:
         """Return the response to a request that is refused, and count it."""
@@ -144,6 +152,9 @@ class Reception:
     async def _tell(self, request: Request, path: str, query: str) -> Response:
         answer = await self._answer(path, query)
         if answer is not None:
+            tag, wanted = answer.headers.get("ETag"), _if_none_match(request.headers)
+            if tag is not None and wanted is not None and matches(wanted, tag):
+                answer = Answer(HTTPStatus.NOT_MODIFIED, b"", headers=answer.headers)
             return respond(request, answer)
         self.refused += 1
         if path.startswith(f"{API_PREFIX}/"):
@@ -154,10 +165,18 @@ class Reception:
     async def _file(self, static: StaticFiles, request: Request, path: str, connection: ReaderConnection) -> Response:
         headers = request.headers
         if self._outgoing > MOST_OUTGOING:
-            reason = b"Too many ask for files at once: try again in a moment.\n"
-            return respond(request, Answer(HTTPStatus.SERVICE_UNAVAILABLE, reason, headers={"Retry-After": "2"}))
-        if_none_match = ",".join(headers.get_all("If-None-Match")) or None
-        answer = await static.answer(path, accepts_html=_accepts_html(headers), if_none_match=if_none_match)
+            return self._too_many(request)
+        answer = await static.answer(path, accepts_html=_accepts_html(headers), if_none_match=_if_none_match(headers))
+        return self._hand_out(request, answer, connection)
+
+    def _too_many(self, request: Request) -> Response:
+        reason = b"Too many ask for files at once: try again in a moment.\n"
+        return respond(request, Answer(HTTPStatus.SERVICE_UNAVAILABLE, reason, headers={"Retry-After": "2"}))
+
+    def _hand_out(self, request: Request, answer: Answer, connection: ReaderConnection) -> Response:
+        """Return the response with a file, whose bytes are counted until they have gone."""
+        if self._outgoing > MOST_OUTGOING:
+            return self._too_many(request)
         response = respond(request, answer)
         size = len(response.body)
         if size > _SMALL:
@@ -179,6 +198,10 @@ def _to_its_end(response: Response, connection: ReaderConnection) -> Response:
 def _accepts_html(headers: Headers) -> bool:
     media = ",".join(headers.get_all("Accept")).split(",")[:64]
     return any(one.partition(";")[0].strip().lower() == "text/html" for one in media)
+
+
+def _if_none_match(headers: Headers) -> str | None:
+    return ",".join(headers.get_all("If-None-Match")) or None
 
 
 def _is_forwarded(headers: Headers) -> bool:

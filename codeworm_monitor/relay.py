@@ -36,6 +36,8 @@ from codeworm_monitor.http import JSON, Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.journal import Journal
 from codeworm_monitor.ollama_watcher import OllamaWatcher
+from codeworm_monitor.page import Page
+from codeworm_monitor.page_states import PageStates
 from codeworm_monitor.pages import history_page, parse_page_request
 from codeworm_monitor.settings import RelaySettings, redacted
 from codeworm_monitor.sources import Connected, Disconnected, Message, Probe, Source
@@ -111,6 +113,7 @@ class Relay:
         self._replayed = source if isinstance(source, ArchiveSource) else None
         self._embedded: EmbeddedServer | None = None
         self._endpoint: Endpoint | None = None
+        self._page_states: PageStates | None = None
         self._announcement: Path | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_started = self._is_closed = False
@@ -176,6 +179,9 @@ class Relay:
         self._is_started = True
         settings = self.settings
         dashboard, static = await asyncio.to_thread(_dashboard, settings)
+        page = await asyncio.to_thread(Page, socket_path=settings.path)
+        clock = time.time if self._replayed is None else self._replayed.clock
+        self._page_states = PageStates(self.hub, dashboard=dashboard, info=self._told, clock=clock)
         endpoint = self._endpoint = Endpoint(
             self.hub,
             AccessRules(
@@ -190,6 +196,7 @@ class Relay:
             path=settings.path,
             dashboard=dashboard,
             static=static,
+            page=page,
             history=settings.history,
             admission=Admission(
                 max_readers=settings.max_readers,
@@ -199,7 +206,7 @@ class Relay:
             max_inbound=settings.max_inbound,
             inbound_rate=settings.inbound_rate,
             note=self._journal.note,
-            clock=time.time if self._replayed is None else self._replayed.clock,
+            clock=clock,
             window=settings.window,
             send_timeout=settings.send_timeout,
             heartbeat=settings.heartbeat,
@@ -251,6 +258,8 @@ class Relay:
             await asyncio.wait(self._tasks, timeout=2)
         if self._endpoint is not None:
             await self._endpoint.aclose(within=self.settings.drain)
+        if self._page_states is not None:
+            await self._page_states.aclose()
         if self._archive is not None:
             await self._archive.aclose(within=self.settings.drain)
         if self._embedded is not None:
@@ -477,20 +486,28 @@ class Relay:
                 return Answer(HTTPStatus.OK, body, content_type)
             case "/history":
                 return await self._history(query)
+            case "/panels" if self._page_states is not None:
+                return await self._page_states.answer()
             case "/info":
                 known = {
-                    "statistics": self.statistics().as_dict(),
+                    **self._told(),
                     "channels": self.settings.channels,
                     "snapshot": self.hub.snapshot.as_dict(),
                     "archive": None if self.archive is None else {"directory": str(self.archive.absolute())},
                     "codeworm": await asyncio.to_thread(
                         worm_files.told, self.settings.codeworm_db, self.settings.codeworm_config
                     ),
-                    "ollama": None if self._ollama is None else asdict(self._ollama.status),
                 }
                 return Answer(HTTPStatus.OK, orjson.dumps(known), JSON)
             case _:
                 return None
+
+    def _told(self) -> dict[str, Any]:
+        """Return what it tells of itself and of Ollama."""
+        return {
+            "statistics": self.statistics().as_dict(),
+            "ollama": None if self._ollama is None else asdict(self._ollama.status),
+        }
 
     async def _history(self, query: str) -> Answer:
         try:

@@ -30,10 +30,12 @@ DEFAULT_CHANNELS = ("codeworm:logs", "codeworm:events", "codeworm:stats")
 
 MAX_CHANNEL = 200
 
-OWN_PATHS = frozenset(("/livez", "/readyz", "/metrics", "/info", "/history"))
+OWN_PATHS = frozenset(("/livez", "/readyz", "/metrics", "/info", "/history", "/panels"))
 """What the relay tells of itself over HTTP."""
 _DASHBOARD_PATHS = ("/health", "/stats", "/repos", "/recent", "/activity", "/languages")
-_TAKEN_PATHS = OWN_PATHS.union(_DASHBOARD_PATHS, (f"/api{path}" for path in _DASHBOARD_PATHS), ("/api", "/api/"))
+_TAKEN_PATHS = OWN_PATHS.union(
+    _DASHBOARD_PATHS, (f"/api{path}" for path in _DASHBOARD_PATHS), ("/api", "/api/", "/dashboard")
+)
 """What the same port answers over HTTP."""
 
 
@@ -158,7 +160,8 @@ class RelaySettings:
             raise SettingError("host", "an address such as 127.0.0.1, or 0.0.0.0 for all")
         if not 0 <= self.port <= 65535:
             raise SettingError("port", f"{self.port} is not between 0 and 65535")
-        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or self.path in _TAKEN_PATHS:
+        is_taken = self.path in _TAKEN_PATHS or self.path.startswith("/dashboard/")
+        if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", self.path) or is_taken:
             raise SettingError("path", f"{self.path!r} is no usable path; /ws is the original's")
         if self.path == "/" and self.static is not None:
             raise SettingError("path", "'/' is where --static serves its front end; /ws is the original's")

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from codeworm_monitor.errors import SettingError
 from codeworm_monitor.http import Answer
 
-__all__ = ["MEDIA_TYPES", "StaticFiles", "media_type", "segments_of"]
+__all__ = ["MEDIA_TYPES", "StaticFiles", "matches", "media_type", "segments_of"]
 
 LARGEST = 4_000_000
 """Bytes of the largest file that is served: a response lies in memory until it is sent."""
@@ -149,7 +149,7 @@ class StaticFiles:
             headers = {**_SAFE, "ETag": _tag(before), "Cache-Control": _caching(segments)}
             if segments[-1] == INDEX:
                 headers["Vary"] = "Accept"
-            if if_none_match is not None and _matches(if_none_match, headers["ETag"]):
+            if if_none_match is not None and matches(if_none_match, headers["ETag"]):
                 return Answer(HTTPStatus.NOT_MODIFIED, b"", headers=headers)
             body = _read(descriptor, before.st_size)
             if len(body) != before.st_size or _tag(os.fstat(descriptor)) != headers["ETag"]:
@@ -227,7 +227,7 @@ def _tag(found: os.stat_result) -> str:
     return f'"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"'
 
 
-def _matches(header: str, tag: str) -> bool:
+def matches(header: str, tag: str) -> bool:
     """Tell whether a list of ETags has one; compared weakly (RFC 9110, section 13.1.2)."""
     return header.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in header.split(",")[:32])
 

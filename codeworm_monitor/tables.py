@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,7 +49,12 @@ class Table:
         capacity: Most rows kept.
         max_bytes: Most bytes the sealed batches may hold.
         now: Unix seconds that `since="15min"` counts back from; None: from the newest row.
+
+    Attributes:
+        in_view: Tells which rows a log panel shows, for `where(view=…)`; None: panels know nothing of this table.
     """
+
+    in_view: Callable[[pa.Table, object], npt.NDArray[np.bool_]] | None = None
 
     def __init__(
         self,
@@ -126,15 +133,20 @@ class Table:
 
         Args:
             conditions: See `conditions.Conditions`, such as `level=">=warning"`, `repo=["a", "b"]`, `text="timeout"`,
-                `since="15min"`.
+                `since="15min"`. In the tables of a monitor also `view`: a log panel, or a dict like its `view`: the rows
+                that it shows.
 
         Raises:
             TypeError: There is no such condition, or a value has the wrong type.
             ValueError: A level or a time cannot be read.
         """
         table = self._table()[1]
+        view = conditions.pop("view", None) if self.in_view is not None else None
         parsed = Conditions(self._layout, now=self._now or (lambda: _newest(table)), **conditions)
-        return self._to_pandas(table.filter(pa.array(parsed.mask(table))))
+        found = table.filter(pa.array(parsed.mask(table)))
+        if view is not None and self.in_view is not None:
+            found = found.filter(pa.array(self.in_view(found, view)))
+        return self._to_pandas(found)
 
     @property
     def columns(self) -> Mapping[str, str]:

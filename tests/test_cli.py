@@ -50,6 +50,8 @@ async def test_without_a_redis_the_embedded_server_brings_what_is_published_to_r
 async def test_the_banner_says_where_to_publish_connect_and_how_to_open_it_and_keeps_the_token_out_of_logs() -> None:
     async with relay_process() as relay:
         assert "from codeworm_monitor import connect; mon = connect()" in relay.banner
+        page = f"{relay.http}/ (with the token: `python -m codeworm_monitor token --link`)"
+        assert f"  dashboard    {page}\n" in relay.banner
         status, out, err = await relay.stop()
     assert TOKEN not in relay.banner + out + err
     assert status == 0
@@ -70,6 +72,7 @@ async def test_on_a_terminal_the_token_is_shown() -> None:
         while b"/readyz" not in screen:
             screen += await asyncio.to_thread(os.read, primary, 4096)
         assert TOKEN.encode() in screen
+        assert re.search(rb"dashboard +http://127\.0\.0\.1:\d+/#token=" + TOKEN.encode(), screen)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     finally:

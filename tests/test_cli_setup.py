@@ -250,7 +250,7 @@ async def test_the_token_of_the_running_relay_is_all_that_is_printed(here: Path)
         done = in_place(here, "token", environment=environment)
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{TOKEN}\n", "")
         link = in_place(here, "token", "--link", environment=environment).stdout
-        assert link == f"{relay.http}/info?token={TOKEN}\n"
+        assert link == f"{relay.http}/#token={TOKEN}\n"
         assert in_place(here, "token", "--url", relay.url, environment=environment).stdout == f"{TOKEN}\n"
         other = in_place(here, "token", "--url", "ws://127.0.0.1:1/ws", environment=environment)
         assert (other.returncode, other.stdout) == (1, "")
@@ -271,6 +271,13 @@ async def test_the_link_leads_to_the_page_that_the_relay_serves(here: Path) -> N
     async with relay_process("--no-archive", "--static", str(pages)) as relay:
         link = in_place(here, "token", "--link", environment=isolated(here / "home", **_announcements())).stdout
         assert link == f"{relay.http}/?token={TOKEN}\n"
+        await relay.stop()
+
+
+async def test_the_link_leads_to_the_dashboards_own_path_where_the_websocket_has_the_root(here: Path) -> None:
+    async with relay_process("--no-archive", "--path", "/") as relay:
+        link = in_place(here, "token", "--link", environment=isolated(here / "home", **_announcements())).stdout
+        assert link == f"{relay.http.removesuffix('/')}/dashboard#token={TOKEN}\n"
         await relay.stop()
 
 

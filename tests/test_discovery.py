@@ -168,6 +168,8 @@ def test_importing_it_loads_no_other_library() -> None:
         ("HTTP://host/", "ws://host/ws", None),
         ("https://host/worm#part", "wss://host/worm", None),
         ("ws://[::1]:1/ws?token=secret-word&x=1&x=2", "ws://[::1]:1/ws?x=1&x=2", "secret-word"),
+        ("http://127.0.0.1:8765/#token=secret-word", "ws://127.0.0.1:8765/ws", "secret-word"),
+        ("https://host/worm/dashboard#token=secret-word", "wss://host/worm/ws", "secret-word"),
     ],
 )
 def test_a_relays_url_is_taken_as_people_write_it(text: str, url: str, token: str | None) -> None:

@@ -1,4 +1,4 @@
-"""A server block of nginx: TLS, `/ws` and the REST API before a relay on the same machine.
+"""A server block of nginx: TLS, `/ws`, the page and the REST API before a relay on the same machine.
 
 Sources: the documentation of nginx' modules http_proxy, http_rewrite and http_core; "WebSocket proxying" there.
 """
@@ -24,7 +24,10 @@ _TOKEN = """\
 # map "" $codeworm_token { default "the token"; }
 include /etc/nginx/codeworm-monitor-token;
 """
-_NOTHING = """\
+_PAGE = """\
+    location = / {
+        proxy_pass http://codeworm_relay;
+    }
     location / {
         return 404;
     }"""
@@ -73,7 +76,7 @@ def site(
         tls_key=words["tls_key"],
         token=_TOKEN if static is not None else "",
         front_end_access=_ACCESS if static is not None else "",
-        rest=_NOTHING if static is None else render("nginx-front-end.conf", static=words["static"]).removesuffix("\n"),
+        rest=_PAGE if static is None else render("nginx-front-end.conf", static=words["static"]).removesuffix("\n"),
     )
     return Artefact(name=SITE, text=text)
 
@@ -96,6 +99,7 @@ def site_steps(directory: Path | None, domain: str, *, has_front_end: bool) -> s
         f"sudo install -D -m 644 {file} /etc/nginx/conf.d/{SITE}",
         "sudo nginx -t && sudo systemctl reload nginx",
         f"curl -fsS https://{domain}/readyz",
+        f"# a browser: https://{domain}/{'dashboard' if has_front_end else ''}#token=…",
         f'# notebooks: connect("wss://{domain}/ws", token=…)',
     ]
     return "\n".join(lines)

@@ -144,6 +144,12 @@ async def test_readers_of_both_protocols_come_through_and_without_the_token_nobo
             assert caught.value.response.status_code == status
         assert (await nginx.ask("/history?limit=1"))[0] == 401
         assert (await nginx.ask("/api/history?limit=1"))[0] == 401
+        for path in ("/", "/dashboard", "/dashboard/page.js", "/dashboard/log_view.js", "/dashboard/panels.css"):
+            assert (await nginx.ask(path))[0] == 200
+        assert (await nginx.ask("/panels"))[0] == 401
+        assert (await nginx.ask("/panels", BEARER))[0] == 200
+        for path in ("/dashboard/../metrics", "/dashboard/x/page.js", "/metrics", "/panels/x"):
+            assert (await nginx.ask(path))[0] == 404
         await relay.stop()
     assert TOKEN not in nginx.log
     assert '"GET /ws" 101' in nginx.log
@@ -184,7 +190,6 @@ async def test_the_past_is_asked_over_both_paths_uncompressed_and_metrics_and_in
             *(
                 "//info",
                 "/api/x",
-                "/",
                 "/index.html",
                 "/ws/",
                 "/api/ws/",
@@ -305,3 +310,5 @@ def test_the_steps_name_the_file_and_how_the_relay_learns_its_name() -> None:
     assert f"'/tmp/a b/{SITE}'" in told
     assert f"--allowed-host {DOMAIN}" in told
     assert "htpasswd" not in told
+    assert f"https://{DOMAIN}/#token=" in told
+    assert f"https://{DOMAIN}/dashboard#token=" in site_steps(Path("/tmp"), DOMAIN, has_front_end=True)
