@@ -129,7 +129,7 @@ class Asking:
             problems.append(str(error))
             places = [None, None]
         told = (info or {}).get("codeworm")
-        at = self._now()
+        at = self._now() if self._is_live else time.time()
         for index, (path, name) in enumerate((("/stats", "codeworm_db"), ("/repos", "codeworm_config"))):
             try:
                 if places[index] is not None:

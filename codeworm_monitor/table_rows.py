@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from codeworm_monitor.columns import TEXT, TIME
+from codeworm_monitor.states.wire_rows import WireRow
 
 __all__ = ["gap_rows", "merged", "message_rows", "of_epoch", "payloads"]
 
@@ -22,11 +23,8 @@ _FIRST = ("event", "type", "level", "component", "timestamp")
 _RENAMED: dict[str, str] = {"next_cycle_at": "time"}
 _MICROSECONDS = 1_000_000
 
-Row = list[Any]
-"""As `states.wire_rows` has it: offset or None, Unix seconds, channel, data."""
 
-
-def message_rows(table: pa.Table, epoch: str | None) -> list[Row]:
+def message_rows(table: pa.Table, epoch: str | None) -> list[WireRow]:
     """Return the rows of a table of messages, in its order.
 
     Args:
@@ -56,7 +54,7 @@ def payloads(table: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def gap_rows(table: pa.Table, epoch: str | None) -> list[Row]:
+def gap_rows(table: pa.Table, epoch: str | None) -> list[WireRow]:
     """Return the rows of a table of gaps (see `columns.GAP_LAYOUT`); arguments as for `message_rows`."""
     rows = []
     offsets = _known_offsets(table, epoch)
@@ -73,7 +71,7 @@ def gap_rows(table: pa.Table, epoch: str | None) -> list[Row]:
     return rows
 
 
-def merged(streams: Iterable[Sequence[Row]]) -> list[Row]:
+def merged(streams: Iterable[Sequence[WireRow]]) -> list[WireRow]:
     """Return the rows of several streams in one order: that of their offsets, else that of their times.
 
     Rows without an offset are of an earlier numbering, or of one reader alone, and stand where their time puts them.
@@ -83,7 +81,7 @@ def merged(streams: Iterable[Sequence[Row]]) -> list[Row]:
     others = sorted((row for row in rows if row[0] is None), key=itemgetter(1))
     if not others:
         return numbered
-    result: list[Row] = []
+    result: list[WireRow] = []
     place = 0
     for row in numbered:
         while place < len(others) and others[place][1] <= row[1]:

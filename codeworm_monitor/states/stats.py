@@ -229,10 +229,12 @@ class StatsState:
         # The database is asked for the day of UTC, in which it finds that of the daemon's host: while these are two days,
         # what it finds is of yesterday or of tomorrow.
         is_one_day = (now + self._clock.utc_offset.total_seconds()) // DAY == now // DAY
+        # Of a recording it tells what there was before the day on which it was read, not before the recording's end.
+        is_of_now = reading is not None and abs(now - reading.at) < DAY
         found: dict[str, int | None] = {}
         for name, begin in (("today", midnight), ("last_7_days", now - 7 * DAY), ("last_30_days", now - 30 * DAY)):
             is_today = name == "today"
-            if reading is not None and (is_one_day or not is_today):
+            if reading is not None and is_of_now and (is_one_day or not is_today):
                 base = 0 if is_today and now // DAY != reading.at // DAY else int(getattr(reading, name))
                 found[name] = base + sum(one.at >= begin for one in lacking)
             elif self.heard_since is not None and (is_today or self.heard_since <= begin):

@@ -35,6 +35,8 @@ _PAGE = (
 _HEAD = "display:block;margin:.8em 0 .2em;font-weight:600"
 _LINE = "margin:0;padding:.05em 0 .05em .6em;border-left:3px solid"
 _ROWS = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace"
+_BOX = "display:flex;flex-direction:column-reverse;max-height:30em;overflow:auto"
+"""By its direction it opens at its end, where the newest row is."""
 _TILE = "flex:1 1 7em;min-width:0"
 _LEVEL_COLOURS = {"warning": "#b7791f", "error": "#d13438", "critical": "#d13438"}
 _GAP_COLOUR = "#b7791f"
@@ -201,7 +203,9 @@ def _log(rows: Sequence[WireRow], now: float) -> str:
     lines = [_row(row, now) for row in shown]
     if len(rows) > len(shown):
         lines.insert(0, _line(f"{len(rows) - len(shown):,} rows before these are not shown"))
-    return f'<div style="{_ROWS}">{"".join(lines)}</div>' if lines else _line("no rows so far")
+    if not lines:
+        return _line("no rows so far")
+    return f'<div style="{_BOX}"><div style="{_ROWS}">{"".join(lines)}</div></div>'
 
 
 def _row(row: WireRow, now: float) -> str:

@@ -108,6 +108,15 @@ def test_without_a_database_counts_are_of_what_was_heard(nothing: Any) -> None:
     assert (found["today"], found["last_30_days"]) == (3, None)
 
 
+def test_days_of_a_recording_are_not_those_before_its_database_was_read() -> None:
+    panels, feed = PanelStates(NOON), Feed(NOON)
+    panels.take("a", [feed.stats(total_documented=99, last_7_days=20), feed.commit()])
+    panels.take_statistics(DATABASE | {"today": 0, "last_7_days": 0, "last_30_days": 0}, at=NOON + 90 * 86_400)
+    found = stats(panels, feed.at)
+    assert [found[name] for name in ("total", "today", "last_30_days")] == [100, 1, None]
+    assert found["last_7_days"] == 21
+
+
 def test_today_begins_at_midnight_where_the_daemon_runs() -> None:
     panels, feed = PanelStates(NOON), Feed(NOON + 16 * 3600)  # 23 o'clock at UTC-5
     local = datetime.fromtimestamp(feed.at, UTC).replace(hour=23, day=24, tzinfo=None).isoformat()
