@@ -94,6 +94,11 @@ class Hub:
         """What the publisher is doing now, as far as the messages tell."""
         return self._activity.snapshot
 
+    @property
+    def reaches_back(self) -> bool:
+        """Whether the backlog still begins where it began, so that `past` lies directly before it."""
+        return self.backlog.oldest == self._born + 1
+
     def take_up(self, epoch: str, head: int, past: Sequence[Envelope] = ()) -> None:
         """Go on with the numbering of a run before, and with the state of the publisher as its newest messages tell it.
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -69,6 +69,7 @@ class PageStates:
         self._states: PanelStates | None = None
         self._epoch = ""
         self._offset = 0
+        self._before: list[Envelope] = []  # of the run before, still to be folded, the newest first
         self._answer: Answer | None = None
         self._made_at = self._files_at = self._info_at = -float("inf")  # of the monotonic clock
         self._reading: asyncio.Task[None] | None = None
@@ -97,11 +98,11 @@ class PageStates:
             self._info_at = time.monotonic()
             states.take_info(self._info())
         head = self._hub.head
-        await self._fold(states, head)
+        states = await self._fold(head)
         await self._read_files(states)
         now = self._clock()
         panels = orjson.dumps(states.as_dict(now))
-        is_whole = self._offset >= head
+        is_whole = self._offset >= head and not self._before
         place = orjson.dumps({"at": now, "epoch": self._epoch, "offset": self._offset, "is_whole": is_whole})
         tag = hashlib.sha256(b"%d%b" % (is_whole, panels)).hexdigest()[:32]
         return Answer(HTTPStatus.OK, b'%b,"panels":%b}' % (place[:-1], panels), JSON, {"ETag": f'"{tag}"'})
@@ -115,27 +116,33 @@ class PageStates:
             self._states.restart(hub.snapshot, live_from=hub.head, epoch=hub.epoch)
             self._epoch, self._offset = hub.epoch, hub.backlog.oldest - 1
             self._files_at = self._info_at = -float("inf")
-            for entry in hub.past:
-                self._states.take(self._epoch, [(entry, orjson.loads(entry.data))])
+            self._before = [*reversed(hub.past)] if hub.reaches_back else []
         return self._states
 
-    async def _fold(self, states: PanelStates, head: int) -> None:
-        backlog = self._hub.backlog
+    async def _fold(self, head: int) -> PanelStates:
+        """Fold what there is up to an offset, as far as time allows, and return the states that have it."""
         begun = time.monotonic()
         until = begun + SLICE
-        while self._offset < head and until - begun < WITHIN:
-            if self._offset < backlog.oldest - 1:  # a flood went by between two slices
-                self._offset = backlog.oldest - 1
-            entries = backlog.span(self._offset + 1, max_bytes=STEP_BYTES, max_entries=STEP)
-            for run in _runs(entries):
-                if isinstance(run, Gap):
-                    states.take_gap(self._epoch, run)
-                else:
-                    states.take(self._epoch, [(one, orjson.loads(one.data)) for one in run])
-            self._offset += len(entries)
+        while True:
+            states = self._current()  # new ones if a flood went by between two slices
+            if not (self._before or self._offset < head) or until - begun >= WITHIN:
+                return states
+            if self._before:
+                self._take(states, [self._before.pop()])
+            else:
+                entries = self._hub.backlog.span(self._offset + 1, max_bytes=STEP_BYTES, max_entries=STEP)
+                self._take(states, entries)
+                self._offset += len(entries)
             if time.monotonic() >= until:
                 await asyncio.sleep(0)
                 until = time.monotonic() + SLICE
+
+    def _take(self, states: PanelStates, entries: Sequence[Entry]) -> None:
+        for run in _runs(entries):
+            if isinstance(run, Gap):
+                states.take_gap(self._epoch, run)
+            else:
+                states.take(self._epoch, [(one, orjson.loads(one.data)) for one in run])
 
     async def _read_files(self, states: PanelStates) -> None:
         """Have CodeWorm's files read, if it is time, and wait for it a moment."""
@@ -160,7 +167,7 @@ class PageStates:
             states.take_repositories(orjson.loads(repositories.body) or None)
 
 
-def _runs(entries: list[Entry]) -> Iterator[list[Envelope] | Gap]:
+def _runs(entries: Sequence[Entry]) -> Iterator[list[Envelope] | Gap]:
     """Yield messages that follow each other together, and each gap in its place."""
     run: list[Envelope] = []
     for entry in entries:

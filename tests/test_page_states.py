@@ -15,7 +15,7 @@ from support.waiting import eventually
 from codeworm_monitor import page_states
 from codeworm_monitor.backlog import Backlog
 from codeworm_monitor.dashboard_api import DashboardAPI
-from codeworm_monitor.envelope import Gap, GapCause
+from codeworm_monitor.envelope import Envelope, Gap, GapCause
 from codeworm_monitor.http import Answer
 from codeworm_monitor.hub import Hub
 from codeworm_monitor.page_states import PageStates
@@ -115,6 +115,58 @@ async def test_who_asks_again_after_the_backlog_has_moved_on_is_told_what_it_hol
     assert len(targets(await told(page))) == 3
     hub.receive([commit(number) for number in range(10, 30)])
     assert targets(await told(page)) == ["t29", "t28", "t27", "t26", "t25"]
+
+
+def kept(*numbers: int) -> list[Envelope]:
+    """Return messages as an archive keeps them: the newest before offset 100."""
+    return [
+        Envelope(101 - len(numbers) + place, message.received_at, message.channel, message.payload)
+        for place, message in enumerate(commit(number) for number in numbers)
+    ]
+
+
+async def test_what_the_run_before_left_counts_only_while_nothing_lies_between() -> None:
+    hub = Hub(backlog=Backlog(max_entries=5))
+    hub.take_up("a", 100, kept(1, 2, 3))
+    hub.receive([commit(4)])
+    page = page_of(hub)
+    answer = await told(page)
+    assert targets(answer) == ["t4", "t3", "t2", "t1"]
+    assert answer["is_whole"]
+    hub.receive([commit(number) for number in range(10, 30)])
+    answer = await told(page)
+    assert targets(answer) == ["t29", "t28", "t27", "t26", "t25"]
+    assert answer["panels"]["stats"]["known_since"] == NOW + 25
+    assert targets(await told(page_of(hub))) == ["t29", "t28", "t27", "t26", "t25"]
+
+
+async def test_what_the_run_before_left_is_folded_by_and_by_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_states, "WITHIN", 0.0)
+    monkeypatch.setattr(page_states, "SLICE", 0.0)
+    hub = Hub()
+    hub.take_up("a", 100, kept(1, 2, 3))
+    page = page_of(hub)
+    answer = await told(page)
+    assert not answer["is_whole"]
+    monkeypatch.setattr(page_states, "WITHIN", 60.0)
+    answer = await told(page)
+    assert (answer["is_whole"], targets(answer)) == (True, ["t3", "t2", "t1"])
+
+
+async def test_a_flood_between_two_slices_begins_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_states, "STEP", 1)
+    monkeypatch.setattr(page_states, "SLICE", 0.0)
+    hub = Hub(backlog=Backlog(max_entries=5))
+    hub.receive([commit(number) for number in range(5)])
+    page = page_of(hub)
+    asked = asyncio.create_task(told(page))
+    while page._offset < 2:
+        await asyncio.sleep(0)
+    hub.receive([commit(number) for number in range(10, 30)])
+    await asked
+    answer = await told(page)
+    assert targets(answer) == ["t29", "t28", "t27", "t26", "t25"]
+    assert answer["panels"]["stats"]["known_since"] == NOW + 25
 
 
 async def test_another_numbering_begins_anew() -> None:

@@ -24,12 +24,13 @@ class ActivityState:
 
     Attributes:
         quiet: Learns how long silence may last.
-        is_listening: Whether silence would be the publisher's; else there is no limit.
+        is_listening: Whether the relay is heard; if not, silence is not the publisher's, and there is no limit.
+        is_heard: Likewise, whether the relay hears Redis, as far as it tells.
     """
 
     def __init__(self, clock: PublisherClock) -> None:
         self.quiet = Quiet()
-        self.is_listening = True
+        self.is_listening = self.is_heard = True
         self._clock = clock
         self._activity = Activity(clock=clock)
 
@@ -87,7 +88,7 @@ class ActivityState:
         return self.quiet.message_at if at is None else at
 
     def _limit(self, snapshot: Snapshot, heard_at: float | None) -> float | None:
-        if heard_at is None or not self.is_listening or snapshot.stage is Stage.STOPPED:
+        if heard_at is None or not (self.is_listening and self.is_heard) or snapshot.stage is Stage.STOPPED:
             return None
         limit = self.quiet.limit()
         if self.quiet.heard_at is None:

@@ -98,6 +98,11 @@ class HealthState:
             }
         )
 
+    @property
+    def hears_upstream(self) -> bool:
+        """Whether the relay hears Redis, or did not say that it does not."""
+        return self._upstream is None or bool(self._upstream["is_connected"])
+
     def take_info(self, info: Any, problem: str = "") -> None:
         """Take what the relay answered to `/info`; None, and why: it did not, and what it said before stays."""
         self._problem = values.text(problem) or None

@@ -102,6 +102,7 @@ class PanelStates:
         """Take what the relay answered to `/info`, or why it did not."""
         with self._lock:
             self.health.take_info(info, problem)
+            self.activity.is_heard = self.health.hears_upstream
 
     def take_status(self, status: Status, *, retry_at: float | None = None) -> None:
         """Take how a monitor stands to its relay; `retry_at` is when it tries again, Unix seconds."""

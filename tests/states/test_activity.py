@@ -76,6 +76,17 @@ def test_who_does_not_hear_cannot_tell_silence(state: State) -> None:
     assert activity(panels)["silence_limit"] == PRIOR
 
 
+def test_while_the_relay_does_not_hear_redis_silence_is_not_the_daemons() -> None:
+    panels, feed = PanelStates(NOW), Feed(NOW)
+    panels.take("a", [feed.log("noise")])
+    panels.take_info({"statistics": {"is_connected": False}})
+    assert activity(panels)["silence_limit"] is None
+    panels.take_info(None, "it does not answer")
+    assert activity(panels)["silence_limit"] is None
+    panels.take_info({"statistics": {"is_connected": True}})
+    assert activity(panels)["silence_limit"] == PRIOR
+
+
 def test_a_daemon_that_stopped_may_be_silent() -> None:
     panels = PanelStates(NOW)
     panels.restart(Snapshot(stage=Stage.STOPPED, last_message_at=NOW), live_from=5, epoch="a")
