@@ -186,11 +186,13 @@ def test_a_relay_that_is_away_is_blindness_and_not_silence() -> None:
         assert seen[0].text.startswith("the relay is not heard: ")
         restarted_at = time.time()
         station.start()
-        until(lambda: len(seen) == 3, within=30)
-        assert kinds(seen) == [BLIND, SEEING, FIRED]
-        assert seen[2].since is not None
-        assert seen[2].since.timestamp() > restarted_at - 0.1  # what a relay was there to hear
-        assert (seen[2].time - seen[2].since).total_seconds() > 0.9
+        until(lambda: FIRED in kinds(seen), within=30)
+        *before, last = seen
+        # A busy machine may lose the new relay for the fifth of a second that counts here, and find it again.
+        assert kinds(before) == [BLIND, SEEING] * (len(before) // 2)
+        assert last.since is not None
+        assert last.since.timestamp() > restarted_at - 0.1  # what a relay was there to hear
+        assert (last.time - last.since).total_seconds() > 0.9
     finally:
         station.thread.close()
 
