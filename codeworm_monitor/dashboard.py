@@ -58,7 +58,6 @@ class Dashboard:
         binary: bool | None = None,
         panels: str | Iterable[str] | None = None,
     ) -> None:
-        self._source = source
         self._feed = feed_of(source)
         self._binary = True
         self._names = tuple(PANELS)
@@ -162,11 +161,12 @@ class Dashboard:
 
     def show(self) -> None:
         """Show it under the running cell."""
-        bundle = self._still()
-        if has_reader() and not self._is_closed:
+        live: dict[str, Any] = {}
+        if (
+            has_reader() and not self._is_closed
+        ):  # first, so that the picture is made of what the panels have begun with
             live = self._composed()._repr_mimebundle_()
-            bundle = {**live, **bundle}
-        self._displays.show(bundle)
+        self._displays.show({**live, **self._still()})
 
     def _still(self) -> dict[str, Any]:
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}
@@ -176,7 +176,7 @@ class Dashboard:
             panel = self._made.get(kind.panel_name)
             if panel is None:
                 options = {"binary": self._binary} if kind is LogPanel else {}
-                panel = self._made[kind.panel_name] = kind(self._source, **options)
+                panel = self._made[kind.panel_name] = kind(self._feed, **options)
             return cast(_P, panel)
 
     def _composed(self) -> Widget:

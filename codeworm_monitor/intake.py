@@ -85,6 +85,11 @@ class Intake:
         """The publisher's clock, as the messages taken tell it."""
         return self._reader.clock
 
+    @property
+    def live_from(self) -> int:
+        """Offset up to which the relay's own state, told when it was connected to, holds everything."""
+        return self._live_from
+
     def relay_time(self) -> float:
         """Return the time by the relay's clock, Unix seconds."""
         return time.time() + self.clock_ahead

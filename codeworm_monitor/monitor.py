@@ -511,7 +511,7 @@ class Monitor(Questions):
                 self._connections += 1
                 self._url = client.url
             case Subscribed():
-                self._on_subscribed()
+                self._on_subscribed(client)
             case Lost():
                 self._on_lost(happening)
             case ErrorFrame(message):
@@ -522,13 +522,14 @@ class Monitor(Questions):
         if self._greeting is not None and self._cursor is not None and self._cursor.offset >= self._greeting.head:
             self._settled.set()
 
-    def _on_subscribed(self) -> None:
+    def _on_subscribed(self, client: RelayClient) -> None:
         assert self._greeting is not None
         try:
             snapshot = Snapshot.from_dict(self._greeting.snapshot)
         except (AttributeError, TypeError, ValueError):  # another version's, of another form
             snapshot = Snapshot()
         with self.panel_feed.taking:
+            self._cursor = client.cursor  # of one moment with the state: panels begin from both
             self._intake.restart(snapshot, live_from=self._greeting.head)
             self.panel_feed.restart(snapshot, live_from=self._greeting.head, epoch=self._greeting.epoch)
         self._enter(State.CONNECTED)
@@ -650,13 +651,14 @@ def connect(
     target = Target.of(url, token, since, channels, conditions)
     with registry.lock():
         running = cast("Monitor | None", registry.named(name))
-        if running is not None and not running.is_closed:
+        if running is not None:
             is_same = running.target == target and running.capacity == capacity
-            if is_same or (asks_for_nothing and capacity == 200_000):
+            is_wanted = is_same or (asks_for_nothing and capacity == 200_000)
+            if is_wanted and not running.is_closed:
                 if codeworm_db is not None or codeworm_config is not None:
                     running._past.find_files(codeworm_db, codeworm_config)
                 return running
-            running.close()
+            running.close()  # also one that has ended by itself: it may have threads yet
         monitor = Monitor(name, capacity=capacity, target=target)
         monitor._past.find_files(codeworm_db, codeworm_config)
         registry.remember(monitor)

@@ -64,17 +64,20 @@ class Asking:
         self._apis: tuple[tuple[Path | None, Path | None], DashboardAPI] | None = None
 
     def start(self) -> None:
-        """Begin to ask; may be called again."""
+        """Begin to ask; may be called again, also after `close`."""
         with self._lock:
-            if self._thread is None and not self._ended.is_set():
+            if self._thread is None:
+                self._ended = threading.Event()
                 self._thread = threading.Thread(
-                    target=self._run, name=f"codeworm_monitor:{self._name}:asking", daemon=True
+                    target=self._run, args=(self._ended,), name=f"codeworm_monitor:{self._name}:asking", daemon=True
                 )
                 self._thread.start()
 
     def close(self) -> None:
-        """Ask no more; what is being asked is left."""
-        self._ended.set()
+        """Ask no more; what is being asked is left. May be called again."""
+        with self._lock:
+            self._ended.set()
+            self._thread = None
 
     def tell(self, states: PanelStates) -> None:
         """Tell the states what was answered since; of what never changes, read it first."""
@@ -94,7 +97,7 @@ class Asking:
         for one in news:
             one(states)
 
-    def _run(self) -> None:
+    def _run(self, ended: threading.Event) -> None:
         files_due = 0.0
         while True:
             address = self._relay()
@@ -103,7 +106,7 @@ class Asking:
                 self._has_read = True
                 files_due = time.monotonic() + FILES_EVERY
                 self._read_files(address, info)
-            if self._ended.wait(INFO_EVERY):
+            if ended.wait(INFO_EVERY):
                 return
 
     def _ask_info(self, address: Address) -> dict[str, Any] | None:
@@ -114,7 +117,9 @@ class Asking:
             self._add("problem", lambda states: states.take_info(None, problem))
             return None
         info: dict[str, Any] = answer if isinstance(answer, dict) else {}
-        self._known.pop("problem", None)
+        with self._lock:  # it is over, told or not
+            self._known.pop("problem", None)
+            self._news.discard("problem")
         self._add("info", lambda states: states.take_info(info))
         return info
 

@@ -10,13 +10,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from codeworm_monitor.activity import Snapshot
-from codeworm_monitor.columns import TEXT
-from codeworm_monitor.envelope import Envelope, Gap, GapCause
-from codeworm_monitor.held_rows import HeldRows, rows_frame
+from codeworm_monitor.envelope import Envelope, Gap
+from codeworm_monitor.held_rows import (
+    Edge,
+    Given,
+    HeldRows,
+    commits_of,
+    gaps_of,
+    newest_offset,
+    newest_rows,
+    rows_frame,
+)
 from codeworm_monitor.panel_asking import Asking
 from codeworm_monitor.records import Kind, PublisherClock
 from codeworm_monitor.states.log_filter import View
@@ -38,15 +45,16 @@ FILLED = 5_000
 """Rows that a browser is given at first."""
 LEARNT_FROM = 20_000
 """Newest rows from which a feed that begins late learns what is usual."""
-MOST_ARRIVED = 200_000
-"""Messages that wait for the next refresh; if more do, it begins anew from the tables."""
+MOST_ARRIVED = 50_000
+"""Messages and gaps that wait for the next refresh; if more do, it begins anew from the tables.
+
+Their sizes are not known without looking at each: at the usual 1 kB as Python objects these take some 50 MB.
+"""
 SIGN_OF_LIFE = 5.0
 """Seconds after which a panel is told that nothing has changed."""
 ASKED_AGAIN = 1.0
 """Seconds in which a browser that asks twice is answered once."""
 STILL_ROWS = 200
-
-_COMMIT = ("target", "repo", "doc_type", "language", "commit", "commit_message", "tokens", "time_ms")
 
 
 class Panel(Protocol):
@@ -85,25 +93,28 @@ class Origin:
         tables: Tables of messages, by kind or channel.
         gaps: The table of gaps.
         snapshot: The current state.
+        live_from: Offset up to which the relay's own state held everything when it was connected to.
         epoch: The numbering in use.
         status: How the monitor is.
         now: Unix seconds by the relay's clock.
         clock: The publisher's, which the tables' rows do not tell any more: their times are in UTC; None: not known.
-        older: Returns rows before a time and, if it has one, an offset, from farther back than the tables; None: there are
-            none.
+        older: Returns rows before an edge, from farther back than the tables, and whether none are; None: there are none.
         asking: Asks the relay, and reads CodeWorm's files.
+        note: What always stands below the panels; empty: nothing.
     """
 
     name: str
     tables: Callable[[], Mapping[str, Table]]
     gaps: Callable[[], Table]
     snapshot: Callable[[], Snapshot | None]
+    live_from: Callable[[], int]
     epoch: Callable[[], str | None]
     status: Callable[[], Status]
     now: Callable[[], float]
     clock: PublisherClock | None
-    older: Callable[[int | None, float, int], tuple[list[WireRow], bool]] | None
+    older: Callable[[Edge, int], tuple[list[WireRow], bool]] | None
     asking: Asking
+    note: str = ""
 
 
 class PanelFeed:
@@ -115,7 +126,7 @@ class PanelFeed:
       thread that receives only notes that something came.
     - It goes on while a cell runs, ends with the monitor and with the program, and prints nothing: what goes wrong stands
       below the panels, and it goes on.
-    - Before the first panel it costs nothing; then it begins with what the tables hold.
+    - Before the first panel, and after the last, it costs nothing; it begins with what the tables hold.
 
     Over what gets nothing more, such as a recording, it has no thread: a panel is told once.
 
@@ -136,9 +147,7 @@ class PanelFeed:
         self._lock = threading.RLock()  # of all below but what stands beside `taking`
         self._panels: list[Panel] = []
         self._told: dict[int, tuple[dict[str, Any] | None, float]] = {}
-        self._filled_at: dict[int, float] = {}
-        self._given: dict[int, WireRow] = {}  # rows that the browser was given and the tables do not hold
-        self._oldest_at = float("inf")
+        self._given: dict[int, Given] = {}  # none: that panel wants a fill
         self._states: PanelStates | None = None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -155,16 +164,13 @@ class PanelFeed:
         """Note messages that are in the tables now."""
         if not self._is_begun:
             return
-        self._count += len(messages)
-        if self._count > MOST_ARRIVED:
-            self._begin_anew()
-            return
-        self._arrived.append(lambda states: states.take(epoch, messages))
-        self._rows.append((epoch, messages))
+        if self._has_room(len(messages)):
+            self._arrived.append(lambda states: states.take(epoch, messages))
+            self._rows.append((epoch, messages))
 
     def take_gap(self, epoch: str, gap: Gap) -> None:
         """Note a gap."""
-        if self._is_begun:
+        if self._is_begun and self._has_room(1):
             self._arrived.append(lambda states: states.take_gap(epoch, gap))
             self._rows.append((epoch, gap))
 
@@ -172,6 +178,13 @@ class PanelFeed:
         """Note the relay's state at an offset."""
         if self._is_begun:
             self._arrived.append(lambda states: states.restart(snapshot, live_from=live_from, epoch=epoch))
+
+    def _has_room(self, count: int) -> bool:
+        self._count += count
+        if self._count <= MOST_ARRIVED:
+            return True
+        self._begin_anew()
+        return False
 
     def _begin_anew(self) -> None:
         self._is_begun = False
@@ -185,21 +198,27 @@ class PanelFeed:
         """Tell a panel from now on."""
         with self._lock:
             self._panels.append(panel)
-            is_live = not self._is_closed and self._origin.status().state not in (State.RECORDING, State.CLOSED)
-            if is_live and self._thread is None:
+            if not self._is_live():
+                self._refresh()
+            elif self._thread is None:
+                self._ended = threading.Event()
                 self._thread = threading.Thread(
-                    target=self._run, name=f"codeworm_monitor:{self.name}:panels", daemon=True
+                    target=self._run, args=(self._ended,), name=f"codeworm_monitor:{self.name}:panels", daemon=True
                 )
                 self._thread.start()
-            elif not is_live:
-                self._refresh()
 
     def detach(self, panel: Panel) -> None:
-        """Tell a panel nothing more."""
+        """Tell a panel nothing more; after the last one nothing is done until there is another."""
         with self._lock:
             self._panels = [one for one in self._panels if one is not panel]
             self._told.pop(id(panel), None)
-            self._filled_at.pop(id(panel), None)
+            self._given.pop(id(panel), None)
+            if not self._panels and self._thread is not None:
+                self._ended.set()
+                self._thread = None
+                self._origin.asking.close()
+                with self.taking:
+                    self._begin_anew()
 
     def fill(self, panel: RowPanel, *, is_asked: bool = False) -> None:
         """Send the newest rows.
@@ -209,14 +228,17 @@ class PanelFeed:
             is_asked: Whether a browser asked; one that has just been answered is not again.
         """
         with self._lock:
-            now = time.monotonic()
-            if is_asked and now - self._filled_at.get(id(panel), float("-inf")) < ASKED_AGAIN:
+            now, given = time.monotonic(), self._given.get(id(panel))
+            if is_asked and given is not None and now - given.at < ASKED_AGAIN:
                 return
+            epoch = self._origin.epoch()
             self._states_now()
+            if given is not None and given.epoch != epoch and (batch := panel.log_state.flush()) is not None:
+                panel.send_batch(batch)  # of the former numbering: it must not come after the fill
             rows, is_all = self._held.newest(FILLED)
             is_all = is_all and self._origin.older is None
-            panel.send_fill(panel.log_state.fill(rows, is_all=is_all, epoch=self._origin.epoch()))
-            self._filled_at[id(panel)] = now
+            panel.send_fill(panel.log_state.fill(rows, is_all=is_all, epoch=epoch))
+            self._given[id(panel)] = Given(rows, epoch, now)
 
     def resend(self, panel: RowPanel, first: int, last: int) -> None:
         """Send batches again, or, if they are not held any more, the newest rows."""
@@ -228,41 +250,36 @@ class PanelFeed:
             for batch in batches:
                 panel.send_batch(batch)
 
-    def older(self, before: int | None, count: int) -> tuple[bytes, bool, str | None]:
+    def older(self, panel: RowPanel, before: int | None, count: int) -> tuple[bytes, bool, str | None]:
         """Return rows before one as JSON, whether nothing is older, and why there may be more than these.
 
         Args:
-            before: Offset of that one; None: the oldest that was given.
+            panel: Whose browser asks.
+            before: Offset of that one; None: the browser holds none that has one.
             count: Most rows.
         """
+        with self._lock:
+            given = self._given.get(id(panel)) or Given()
         try:
-            with self._lock:
-                known = None if before is None else self._given.get(before)
-                at = self._oldest_at if known is None else known[1]
-            if before is not None and known is None:
-                at = self._held.time_of(before) or min(at, self._origin.now())
-            rows, is_all = self._held.before(before, at, count), self._origin.older is None
-            if rows:
+            edge = given.edge(before, self._held.time_of, self._origin.now())
+            rows, is_all = self._held.before(edge, count), self._origin.older is None
+            if is_held := bool(rows):
                 is_all = False
             elif self._origin.older is not None:
-                rows, is_all = self._origin.older(before, at, count)
-                self._remember(rows)
+                rows, is_all = self._origin.older(edge, count)
         except Exception as error:  # noqa: BLE001  # for the person who scrolls: there is nobody here to raise it to
             return b"[]", False, str(error) or type(error).__name__
-        if rows:
-            self._oldest_at = rows[0][1]
+        with self._lock:
+            given.add_older(rows, is_held=is_held)
         return dump_rows(rows), is_all, None
 
-    def selection(self, view: View) -> pd.DataFrame:
+    def selection(self, panel: RowPanel, view: View) -> pd.DataFrame:
         """Return what a log panel shows, or of that what is selected; see `widgets.LogPanel.selection`."""
         rows = self._held.shown(view)
         held = {row[0] for row in rows}
         with self._lock:
-            given = list(self._given.values())
-        for row in given:
-            is_wanted = row[0] in view.selected if view.selected else view.first is None or row[0] >= view.first
-            if row[0] not in held and is_wanted and view.accepts(row):
-                rows.append(row)
+            given = self._given.get(id(panel)) or Given()
+            rows += [row for row in given.shown(view) if row[0] not in held]
         return rows_frame(sorted(rows, key=lambda row: row[1]))
 
     def still_html(self, names: Iterable[str]) -> str:
@@ -276,6 +293,9 @@ class PanelFeed:
         with self._lock:
             now = self._origin.now()
             states = self._states_now().as_dict(now)
+            if self._thread is None and self._is_live():  # nobody would take what came from now on
+                with self.taking:
+                    self._begin_anew()
         rows = self._held.newest(STILL_ROWS)[0] if "log" in wanted else []
         return {name: state for name, state in states.items() if name in wanted}, rows, now
 
@@ -297,20 +317,29 @@ class PanelFeed:
 
     # The thread
 
-    def _run(self) -> None:
+    def _is_live(self) -> bool:
+        return not self._is_closed and self._origin.status().state not in (State.RECORDING, State.CLOSED)
+
+    def _run(self, ended: threading.Event) -> None:
         due = time.monotonic()
-        self._origin.asking.start()
-        while not self._ended.wait(max(0.0, due - time.monotonic())):
+        is_live = True
+        while is_live and not ended.wait(max(0.0, due - time.monotonic())):
             begun = time.monotonic()
+            is_live = self._is_live()  # asked first: what came before its end is told as well
             with self._lock:
+                if ended.is_set():  # after the last panel
+                    return
+                self._origin.asking.start()
                 self._refresh()
+                if not is_live:
+                    self._origin.asking.close()
             spent = time.monotonic() - begun
             # At most half of the time, whatever comes.
             due = max(begun + 1 / self.refresh, begun + 2 * spent)
 
     def _refresh(self) -> None:
         """Tell all panels what is new; never raises."""
-        problem = self._origin.asking.problem
+        problem = "; ".join(one for one in (self._origin.note, self._origin.asking.problem) if one)
         try:
             states = self._states_now()
             now = self._origin.now()
@@ -338,10 +367,12 @@ class PanelFeed:
             self._told[id(panel)] = (before, now)
         if (log := _rows_of(panel)) is None:
             return
-        if id(panel) not in self._filled_at:
+        given = self._given.get(id(panel))
+        if given is None or given.epoch != self._origin.epoch():
             self.fill(log)
         if (batch := log.log_state.flush()) is not None:
             log.send_batch(batch)
+            self._given[id(panel)].add_newer(batch.count)
 
     def _states_now(self) -> PanelStates:
         """Return the states with all that came so far; the log panels have taken it as well."""
@@ -369,39 +400,32 @@ class PanelFeed:
     def _begin(self) -> None:
         """Make the states of what the tables hold."""
         origin = self._origin
-        with self.taking:  # so that snapshot and tables are of one moment
+        with self.taking:  # so that all are of one moment: what comes later is in `_arrived`
             self._is_begun = True
             tables = {name: table.arrow() for name, table in origin.tables().items()}
-            gaps, snapshot, epoch = origin.gaps().arrow(), origin.snapshot(), origin.epoch() or ""
+            gaps, snapshot, epoch = origin.gaps().arrow(), origin.snapshot(), origin.epoch()
+            live_from = origin.live_from()
         states = PanelStates(origin.now())
-        rows, _ = self._held.newest(LEARNT_FROM)
-        newest = max((int(pc.max(one.column("offset")).as_py() or 0) for one in tables.values()), default=0)
+        rows, _ = newest_rows(tables.values(), gaps, epoch, LEARNT_FROM)
+        newest = max(newest_offset(tables.values(), epoch), live_from)
         if snapshot is not None:
-            states.restart(snapshot, live_from=newest, epoch=epoch)
+            states.restart(snapshot, live_from=newest, epoch=epoch or "")
         taken = [
             (Envelope(place, row[1], row[2], b"", None), row[3])
             for place, row in enumerate(rows, 1 if snapshot is None else newest - len(rows) + 1)
             if row[2] != "gap"
         ]
-        states.take(epoch, taken)
+        states.take(epoch or "", taken)
         if origin.clock is not None:
             states.seed_clock(origin.clock)
-        for gap in gaps.slice(max(0, gaps.num_rows - 1_000)).to_pylist():
-            states.take_gap(epoch, _gap(gap))
+        for gap in gaps_of(gaps.slice(max(0, gaps.num_rows - 1_000))):
+            states.take_gap(epoch or "", gap)
         events = tables.get(Kind.EVENTS)
         if events is not None:
             first = pc.min(events.column("received_at")).as_py()
-            states.seed_commits(_commits(events), None if first is None else first.timestamp())
+            states.seed_commits(commits_of(events), None if first is None else first.timestamp())
         self._states = states
-        for panel in self._panels:
-            if _rows_of(panel) is not None:
-                self._filled_at.pop(id(panel), None)
-
-    def _remember(self, rows: Iterable[WireRow]) -> None:
-        with self._lock:
-            self._given.update((row[0], row) for row in rows if row[0] is not None)
-            for offset in sorted(self._given, reverse=True)[50_000:]:
-                del self._given[offset]
+        self._given.clear()
 
 
 def _rows_of(panel: Any) -> RowPanel | None:
@@ -410,16 +434,3 @@ def _rows_of(panel: Any) -> RowPanel | None:
 
 def _in_words(error: Exception) -> str:
     return f"these panels may not be up to date: {type(error).__name__}: {error}"[:500]
-
-
-def _gap(row: dict[str, Any]) -> Gap:
-    times = {name: row[name].timestamp() for name in ("started_at", "ended_at")}
-    places = {name: row[name] for name in ("offset", "first_offset", "last_offset")}
-    return Gap(cause=GapCause(row["cause"]), detail=row["detail"] or "", **times, **places)
-
-
-def _commits(events: pa.Table) -> list[dict[str, Any]]:
-    """Return the commits that a table of events tells."""
-    is_commit = pc.equal(events.column("type").cast(TEXT), "documentation_committed")
-    found = events.filter(pc.fill_null(is_commit, False)).select(["received_at", *_COMMIT])  # noqa: FBT003 (a value)
-    return [{**row, "at": row["received_at"].timestamp()} for row in found.to_pylist()]

@@ -12,22 +12,26 @@ import pyarrow.compute as pc
 
 from codeworm_monitor.client import Address
 from codeworm_monitor.envelope import Gap, GapCause
+from codeworm_monitor.held_rows import Edge, rows_before
 from codeworm_monitor.history import History
 from codeworm_monitor.intake import Intake
 from codeworm_monitor.opened import Archive
 from codeworm_monitor.panel_asking import Asking
 from codeworm_monitor.panel_feed import Origin, PanelFeed
 from codeworm_monitor.past import Past
-from codeworm_monitor.states.wire_rows import WireRow, gap_row
+from codeworm_monitor.states.wire_rows import WireRow
 from codeworm_monitor.status import State, Status
-from codeworm_monitor.table_rows import merged, message_rows
 from codeworm_monitor.tables import Table, gap_table
 
 __all__ = ["feed_of", "live_feed"]
 
-FIRST_SPAN = timedelta(minutes=10)
+FIRST_SPAN = timedelta(seconds=10)
+"""Of a flood no more is read at first: each second may hold thousands."""
+ENOUGH = 100
+"""Rows that are worth an answer though more were asked for."""
 LONGEST_SPAN = timedelta(days=3 * 366)
 WIDENING = 8
+_IN_PART = "this monitor receives only what passes its conditions: counts and silence are of that alone"
 _EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 
 
@@ -69,22 +73,26 @@ def live_feed(
             tables=tables,
             gaps=lambda: intake.gaps,
             snapshot=lambda: intake.snapshot,
+            live_from=lambda: intake.live_from,
             epoch=epoch,
             status=status,
             now=intake.relay_time if is_live else lambda: _newest_time(tables()),
             clock=intake.clock,
             older=_older(history, epoch) if is_live and is_whole else None,
             asking=Asking(name, address, lambda: past.files, intake.relay_time, is_live=is_live),
+            note="" if is_whole else _IN_PART,
         )
     )
 
 
 def feed_of(source: object) -> PanelFeed:
-    """Return the feed of a monitor, or one of an archive.
+    """Return the feed of a monitor, or one of an archive; a feed is its own.
 
     Raises:
-        TypeError: It is neither.
+        TypeError: It is none of them.
     """
+    if isinstance(source, PanelFeed):
+        return source
     if isinstance(source, Archive):
         return _archive_feed(source)
     feed = getattr(source, "panel_feed", None)
@@ -97,8 +105,7 @@ def _archive_feed(archive: Archive) -> PanelFeed:
     """Return the feed of an archive, whose newest day is as a recording."""
     history = archive.history(progress=False)
     span = archive.span
-    gaps = gap_table(now=None)
-    gaps.append(_gaps_of(history))
+    gaps = _gaps_of(history)
     tables = {name: history.channel(name) for name in history.channels}
     status = Status(
         name=archive.directory.name,
@@ -121,6 +128,7 @@ def _archive_feed(archive: Archive) -> PanelFeed:
             tables=lambda: tables,
             gaps=lambda: gaps,
             snapshot=lambda: None,
+            live_from=lambda: 0,
             epoch=lambda: None,
             status=lambda: status,
             now=now,
@@ -133,33 +141,31 @@ def _archive_feed(archive: Archive) -> PanelFeed:
 
 def _older(
     history: Callable[[datetime, datetime], History], epoch: Callable[[], str | None]
-) -> Callable[[int | None, float, int], tuple[list[WireRow], bool]]:
+) -> Callable[[Edge, int], tuple[list[WireRow], bool]]:
     """Return what looks for rows in the past, farther and farther back until some are found."""
 
-    def find(before: int | None, at: float, count: int) -> tuple[list[WireRow], bool]:
+    def find(edge: Edge, count: int) -> tuple[list[WireRow], bool]:
         # The row itself may have been read in the microsecond that others were.
-        until = max(_EARLIEST, datetime.fromtimestamp(min(at, 32e9), UTC))
-        end = until if before is None else until + timedelta(microseconds=1)
+        until = max(_EARLIEST, datetime.fromtimestamp(min(edge.at, 32e9), UTC))
+        end = until if edge.offset is None else until + timedelta(microseconds=1)
         span = FIRST_SPAN
         while True:
             begin = max(_EARLIEST, end - span)
-            rows = _rows(history(begin, end), epoch(), before, at) if begin < end else []
-            if rows or span > LONGEST_SPAN or begin == _EARLIEST:
-                return rows[-count:], not rows
+            rows = _rows(history(begin, end), epoch(), edge, count) if begin < end else []
+            if len(rows) >= min(count, ENOUGH) or span > LONGEST_SPAN or begin == _EARLIEST:
+                return rows, not rows
             span *= WIDENING
 
     return find
 
 
-def _rows(history: History, epoch: str | None, before: int | None, at: float) -> list[WireRow]:
-    tables = [history.channel(name).arrow() for name in history.channels]
-    gaps = [gap_row(gap) for of_epoch, gap in _gaps_of(history) if of_epoch == epoch or gap.offset is None]
-    rows = merged([*(message_rows(table, epoch) for table in tables), gaps])
-    return [row for row in rows if (row[1] < at if row[0] is None or before is None else row[0] < before)]
+def _rows(history: History, epoch: str | None, edge: Edge, count: int) -> list[WireRow]:
+    tables = (history.channel(name).arrow() for name in history.channels)
+    return rows_before(tables, _gaps_of(history).arrow(), edge, epoch, count)
 
 
-def _gaps_of(history: History) -> list[tuple[str, Gap]]:
-    """Return the gaps of a history, each with its epoch."""
+def _gaps_of(history: History) -> Table:
+    """Return the gaps of a history as the table that a monitor has of its own."""
     found = []
     for row in history.gaps.to_dict("records"):
         places: dict[str, Any] = {
@@ -168,7 +174,9 @@ def _gaps_of(history: History) -> list[tuple[str, Gap]]:
         times = {name: row[name].timestamp() for name in ("started_at", "ended_at")}
         detail = row["detail"] if isinstance(row["detail"], str) else ""
         found.append((str(row["epoch"]), Gap(cause=GapCause(row["cause"]), detail=detail, **times, **places)))
-    return found
+    gaps = gap_table(now=None)
+    gaps.append(found)
+    return gaps
 
 
 def _newest_time(tables: Mapping[str, Table]) -> float:

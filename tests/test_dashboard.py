@@ -22,8 +22,9 @@ from support.waiting import until
 from support.widget_lines import Lines, lines
 
 from codeworm_monitor.archive.store import Store
+from codeworm_monitor.dashboard import Dashboard
 from codeworm_monitor.monitor import Monitor, open_recording
-from codeworm_monitor.opened import open_archive
+from codeworm_monitor.opened import Archive, open_archive
 from codeworm_monitor.widgets import ActivityPanel, CommitsPanel, LogPanel, RepositoriesPanel
 
 __all__ = ["lines"]
@@ -107,6 +108,27 @@ def test_an_archive_has_panels_as_well(lines: Lines, tmp_path: Path) -> None:
         assert len(log.selection) == 1316
         assert commits.state["commits"][0]["commit"] == "af9849e7"
         assert ActivityPanel(archive).state["stage"] == "stopped"
+
+
+def test_a_dashboard_reads_an_archive_once(lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Store(tmp_path / "archive")) as store:
+        fill(store, recorded_messages(DATA / "recording-1.jsonl.gz"))
+    read = []
+    history = Archive.history
+
+    def noted(archive: Archive, *span: Any, **options: Any) -> Any:
+        read.append(span)
+        return history(archive, *span, **options)
+
+    monkeypatch.setattr(Archive, "history", noted)
+    with open_archive(tmp_path / "archive") as archive:
+        dashboard = Dashboard(archive)
+        dashboard._composed()
+        assert dashboard.commits.state["commits"][0]["commit"] == "af9849e7"
+        assert len(dashboard.log.selection) == 1316
+        assert "af9849e7" in dashboard._repr_html_()
+        dashboard.close()
+    assert len(read) == 1
 
 
 class Kernel:

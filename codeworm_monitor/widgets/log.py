@@ -62,7 +62,7 @@ class LogPanel(Panel):
         level, component, event (category; `event` holds the type of an event), target (str), repo (category), text
         (str: event and values, as the filter searches them), payload (str: the message as JSON).
         """
-        return self._feed.selection(View.from_dict(self.view))
+        return self._feed.selection(self, View.from_dict(self.view))
 
     # For the feed
 
@@ -104,5 +104,5 @@ class LogPanel(Panel):
 
     def _answer_older(self, number: int, before: int | None, count: int) -> None:
         with self._asking:  # one after the other, as they were asked
-            data, is_all, problem = self._feed.older(before, count)
+            data, is_all, problem = self._feed.older(self, before, count)
         self._send_rows({"type": "older", "id": number, "is_all": is_all, "problem": problem}, data)
