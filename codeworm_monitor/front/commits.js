@@ -4,7 +4,7 @@
 
 import { h, keyedList, setAttribute, setText, setTitled, show } from "./dom.js";
 import { ago, asFields, asList, asNumber, asTime, count, counted, dateTime, inert, inertLines, length, orDash, typeName } from "./format.js";
-import { panelFrame, ticker } from "./panel_frame.js";
+import { announcer, panelFrame, ticker } from "./panel_frame.js";
 
 const MOST = 50;
 /** Milliseconds for which "copied" is shown. */
@@ -26,10 +26,11 @@ export function renderCommits(el, source) {
     { class: "cwm-empty" },
     h("p", { text: "No document yet. Each one that CodeWorm commits is shown here, the newest first." }),
   );
+  const announce = announcer();
   let rows = [];
-  const setRows = keyedList(list, keyOf, () => commitRow((row) => rows.push(row)));
+  const setRows = keyedList(list, keyOf, () => commitRow((row) => rows.push(row), announce.say));
   aside.append(total);
-  body.append(list, empty);
+  body.append(list, empty, announce.el);
 
   const tick = () => {
     const now = source.now();
@@ -47,7 +48,7 @@ export function renderCommits(el, source) {
     show(list, commits.length > 0);
     show(empty, commits.length === 0);
     if (anchor?.parentNode === list) list.scrollTop += anchor.offsetTop - before;
-    setText(total, asNumber(state.count) === null || commits.length === 0 ? "" : counted(state.count, "document"));
+    setText(total, asNumber(state.count) === null || commits.length === 0 ? "" : `${count(state.count)} heard`);
     tick();
     timer.want(commits.length > 0);
   };
@@ -57,6 +58,7 @@ export function renderCommits(el, source) {
     off();
     timer.stop();
     for (const row of rows) row.stop();
+    announce.stop();
     remove();
   };
 }
@@ -70,7 +72,7 @@ function firstSeen(list) {
   return null;
 }
 
-function commitRow(made) {
+function commitRow(made, say) {
   const caret = h("span", { class: "cwm-caret", "aria-hidden": "true" });
   const target = h("span", { class: "cwm-commit-target cwm-code" });
   const name = h("button", { class: "cwm-commit-name", type: "button", "aria-expanded": "false" }, caret, target);
@@ -97,6 +99,7 @@ function commitRow(made) {
     const isCopied = await copy(whole, hash);
     clearTimeout(timer);
     setText(hash, isCopied ? "copied" : "not copied");
+    say(`Commit ${whole.slice(0, 8)} ${isCopied ? "copied" : "not copied"}`);
     timer = setTimeout(() => { timer = null; label(); }, COPIED);
   });
   const row = {

@@ -93,6 +93,28 @@ export function setTitled(el, text, title = text) {
   setAttribute(el, "title", title || null);
 }
 
+/** A program's option as it stands in a sentence; at most so long, as anybody's text may have one in it. */
+const OPTION = /(?<![^\s("])(--?[a-z][a-z-]{0,30})(?![\w-])/;
+
+/**
+ * Set the text of an element that holds nothing else; no line breaks within a program's option, such as "--ollama".
+ * @param {Element} el
+ * @param {string} text
+ */
+export function setWords(el, text) {
+  if (el.textContent === text) return;
+  const parts = text.split(OPTION); // each second is an option
+  if (el.childNodes.length === parts.length) {
+    parts.forEach((part, index) => {
+      const node = el.childNodes[index].firstChild ?? el.childNodes[index];
+      if (node.data !== part) node.data = part;
+    });
+  } else {
+    const made = parts.map((part, index) => (index % 2 ? h("span", { class: "cwm-option", text: part }) : document.createTextNode(part)));
+    el.replaceChildren(...made);
+  }
+}
+
 /**
  * Show or hide an element.
  * @param {HTMLElement} el

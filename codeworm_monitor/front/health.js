@@ -2,7 +2,7 @@
  * The health panel: how the connection and the relay stand, what was lost, and what the relay hears.
  */
 
-import { h, keyedList, setAttribute, setText, setTitled, show } from "./dom.js";
+import { h, keyedList, setAttribute, setText, setTitled, setWords, show } from "./dom.js";
 import { DASH, asFields, asList, asNumber, asTime, bytes, count, counted, dateTime, inert, length, orDash, when } from "./format.js";
 import { badge, facts, panelFrame, ticker } from "./panel_frame.js";
 
@@ -21,6 +21,16 @@ const CAUSES = new Map([
   ["slow_reader", "Taken too slowly here"],
   ["not_archived", "The archive could not be written"],
 ]);
+/** In these what the relay tells is news; in the others it is what it told last. */
+const HEARING = new Set(["connected", "recording"]);
+/** Each with its field of the state, what is told of it, and what was told when the relay is not heard any more. */
+const PARTS = [
+  { name: "Relay", key: "relay", tell: relayText, recall: lastOfRelay },
+  { name: "Redis", key: "upstream", tell: upstreamText, recall: lastOfUpstream },
+  { name: "Archive", key: "archive", tell: archiveText, recall: lastOfArchive },
+  { name: "Ollama", key: "ollama", tell: ollamaText, recall: lastOfOllama },
+];
+const DROPPED = "Records that your callbacks and loops were too slow for";
 const MOST_GAPS = 20;
 const MOST_MODELS = 8;
 
@@ -33,13 +43,14 @@ const MOST_MODELS = 8;
 export function renderHealth(el, source) {
   const { aside, body, remove } = panelFrame(el, "health", "Health");
   const link = badge();
-  const trouble = h("p", { class: "cwm-notice" });
+  const words = h("span");
+  const trouble = h("p", { class: "cwm-notice" }, words);
   const known = facts(["Rate", "Lag", "Received", "Dropped", "Gaps", "Reconnects"]);
-  const parts = ["Relay", "Redis", "Archive", "Ollama"].map((name) => ({ name, line: partLine(name) }));
+  const lines = new Map(PARTS.map(({ name }) => [name, partLine(name)]));
   const gaps = gapTable();
   const where = h("p", { class: "cwm-quiet cwm-where" });
   aside.append(link.el);
-  const list = h("ul", { class: "cwm-parts", "aria-label": "Relay and what it hears" }, parts.map((part) => part.line.el));
+  const list = h("ul", { class: "cwm-parts", "aria-label": "Relay and what it hears" }, [...lines.values()].map((line) => line.el));
   body.append(trouble, known.el, list, gaps.el, where);
 
   const tick = () => {
@@ -48,15 +59,15 @@ export function renderHealth(el, source) {
     const connection = asFields(state.connection);
     const [tone, text] = troubleText(connection, now);
     setAttribute(trouble, "class", `cwm-notice cwm-tone-${tone}`);
-    setText(trouble, text);
+    setWords(words, text);
     show(trouble, Boolean(text));
-    const told = {
-      Relay: relayText(state.relay, now),
-      Redis: upstreamText(state.upstream, now),
-      Archive: archiveText(state.archive),
-      Ollama: ollamaText(state.ollama),
-    };
-    for (const { name, line } of parts) line.set(...told[name]);
+    const isHeard = HEARING.has(connection.state);
+    for (const { name, key, tell, recall } of PARTS) {
+      const [light, said] = tell(state[key], now);
+      // What is not heard of any more is neither good nor bad, and its time does not go on.
+      if (isHeard) lines.get(name).set(light, said);
+      else lines.get(name).set("muted", recall(asFields(state[key]), now) || said);
+    }
     setTitled(where, [inert(connection.url, 160), sinceText(connection.since, now)].filter(Boolean).join(" · "));
   };
   const timer = ticker(tick);
@@ -78,7 +89,7 @@ export function renderHealth(el, source) {
     const left = evicted ? `${counted(evicted, "row")} left the full tables` : "";
     known.set("Dropped", count(dropped), {
       tone: dropped ? "warn" : "",
-      title: ["Records that your callbacks and loops were too slow for", left].filter(Boolean).join("; "),
+      title: [inert(state.dropped_title, 200) || DROPPED, left].filter(Boolean).join("; "),
     });
     const number = asNumber(state.gap_count);
     known.set("Gaps", count(number), { tone: number ? "warn" : "" });
@@ -114,7 +125,7 @@ function troubleText(connection, now) {
     case "connecting":
       return ["warn", `There was no connection yet${because}${again}. Does the relay run? python -m codeworm_monitor doctor`];
     case "reconnecting":
-      return ["warn", `The connection was lost${because}${again}. What is missed meanwhile is sent on return.`];
+      return ["warn", `The connection was lost${because}${again}. What the relay still has of it is sent on return.`];
     case "refused":
       if (/token|\b401\b/i.test(inert(connection.reason))) {
         return ["bad", `The relay wants another token${because}${again}. On the relay's machine, python -m codeworm_monitor token tells it.`];
@@ -147,6 +158,39 @@ function relayText(value, now) {
   return [problem ? "bad" : behind ? "warn" : "good", texts.join(" · ") || DASH];
 }
 
+function lastOfRelay(relay, now) {
+  const version = inert(relay.version, 40);
+  const started = asTime(relay.started_at);
+  const problem = inert(relay.problem, 300);
+  if (!version && started === null) return problem;
+  const texts = [
+    "was running when last heard",
+    version && `version ${version}`,
+    started !== null && `started ${when(started, now)}`,
+    asNumber(relay.readers) !== null && counted(relay.readers, "reader"),
+    problem,
+  ];
+  return texts.filter(Boolean).join(" · ");
+}
+
+function lastOf(was, isSo, fields, rest = "") {
+  if (typeof isSo !== "boolean") return "";
+  const reason = inert(fields.reason, 300);
+  return `was ${isSo ? "" : "NOT "}${was} when last heard${isSo ? rest : ""}${reason ? `: ${reason}` : ""}`;
+}
+
+function lastOfUpstream(upstream) {
+  return lastOf("connected", upstream.is_connected, upstream);
+}
+
+function lastOfArchive(archive) {
+  return lastOf("written", archive.is_writing, archive);
+}
+
+function lastOfOllama(ollama) {
+  return lastOf("reached", ollama.is_reachable, ollama, ` · ${modelsText(ollama)}`);
+}
+
 function upstreamText(value, now) {
   const upstream = asFields(value);
   const since = asTime(upstream.since);
@@ -173,11 +217,15 @@ function ollamaText(value) {
   const reason = inert(ollama.reason, 300);
   if (ollama.is_reachable === false) return ["bad", `is NOT reached${reason ? `: ${reason}` : ""}`];
   if (ollama.is_reachable !== true) return ["muted", "not looked at; the relay's option --ollama does"];
+  return [reason ? "warn" : "good", `reached · ${modelsText(ollama)}${reason ? `: ${reason}` : ""}`];
+}
+
+function modelsText(ollama) {
   const models = asList(ollama.models).map((name) => inert(name, 80)).filter(Boolean);
   const more = models.length > MOST_MODELS ? ` and ${count(models.length - MOST_MODELS)} more` : "";
   const loaded = models.length ? `${models.slice(0, MOST_MODELS).join(", ")}${more}` : "no model loaded";
   const memory = asNumber(ollama.size_vram) ? ` · ${bytes(ollama.size_vram)} of video memory` : "";
-  return [reason ? "warn" : "good", `reached · ${loaded}${memory}${reason ? `: ${reason}` : ""}`];
+  return `${loaded}${memory}`;
 }
 
 function partLine(name) {
@@ -189,7 +237,8 @@ function partLine(name) {
     set(tone, words) {
       setAttribute(light, "class", `cwm-light cwm-tone-${tone}`);
       setAttribute(text, "class", `cwm-part-text${tone === "bad" || tone === "warn" ? ` cwm-tone-${tone}` : ""}`);
-      setTitled(text, words);
+      setWords(text, words);
+      setAttribute(text, "title", words || null);
     },
   };
 }

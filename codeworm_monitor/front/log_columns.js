@@ -38,6 +38,11 @@ export class Columns {
     return this.end - this.first;
   }
 
+  /** Whether one more row, of ordinary weight among these, has no room. */
+  get isFull() {
+    return this.size >= this.capacity || (this.size > 0 && this.weight + this.weight / this.size > this.heaviest);
+  }
+
   /** Offset of a row, NaN if it has none. */
   offset(number) {
     return this._offsets[number & this._mask];

@@ -6,6 +6,8 @@ import { FilterMistake, parseQuery, rowTest } from "./log_filter.js";
 import { LEVELS } from "./log_kinds.js";
 
 const LONGEST_COMPONENT = 200;
+const TOO_SLOW = "this regex is too slow: the filter is off";
+const slow = new Set(); // filters that were switched off: they are not begun again unless a person asks
 
 /** The conditions on a row, as a person sets them. A filter that cannot be read changes nothing but `mistake`. */
 export class Conditions {
@@ -22,7 +24,9 @@ export class Conditions {
     if (typeof view !== "object" || view === null) return;
     if (Array.isArray(view.levels)) this.levels = new Set(LEVELS.filter((name) => view.levels.includes(name)));
     if (typeof view.component === "string") this.component = view.component.slice(0, LONGEST_COMPONENT);
-    if (typeof view.query === "string") this.read(view.query);
+    if (typeof view.query !== "string") return;
+    if (slow.has(view.query)) this.mistake = TOO_SLOW;
+    else this.read(view.query);
   }
 
   get isAny() {
@@ -35,8 +39,13 @@ export class Conditions {
 
   /** @returns {((store: object, number: number) => boolean)|null} The condition; null: every row. */
   get test() {
+    return this.testOf(this.cycle);
+  }
+
+  /** Return the condition where the cycle has another number. */
+  testOf(cycle) {
     const levels = this.levels.size === LEVELS.length ? null : this.levels;
-    return rowTest({ query: this._query, levels, component: this.component, cycle: this.cycle });
+    return rowTest({ query: this._query, levels, component: this.component, cycle });
   }
 
   /** Show or hide a level. */
@@ -50,6 +59,7 @@ export class Conditions {
    * @returns {boolean} Whether it could be read.
    */
   read(text) {
+    slow.delete(text);
     try {
       this._query = parseQuery(text);
     } catch (error) {
@@ -62,11 +72,12 @@ export class Conditions {
     return true;
   }
 
-  /** Take the filter away, and say why. */
-  drop(mistake) {
+  /** Take a filter away that takes too long, and say so. */
+  dropSlow() {
+    slow.add(this.text);
     this._query = null;
     this.text = "";
-    this.mistake = mistake;
+    this.mistake = TOO_SLOW;
   }
 
   /** Show everything. */

@@ -22,7 +22,7 @@ const KEYS = [
   ["End", "to the newest row"],
   ["Home", "to the oldest; older ones are loaded"],
   ["/", "to the filter"],
-  ["Esc", "close, or clear the filter"],
+  ["Esc", "close, then clear the selection, then the filter"],
   ["↑ ↓", "row by row; with Shift select several"],
   ["Enter", "open or close the record"],
   ["c", "copy the selected records"],
@@ -92,6 +92,12 @@ export class Controls {
   toggleHelp() {
     show(this._help, this._help.hidden);
     setAttribute(this._helpButton, "aria-expanded", this.isHelping ? "true" : "false");
+  }
+
+  /** Go to the filter, with what is in it selected. */
+  focusQuery() {
+    this.query.focus();
+    this.query.select();
   }
 
   /** Take what was typed now. */

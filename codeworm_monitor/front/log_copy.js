@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { counted } from "./format.js";
+import { count, counted } from "./format.js";
 
 /** Records that are copied at once: more would hold up the page. */
 export const MOST_COPIED = 10_000;
@@ -37,6 +37,19 @@ export async function copyText(root, text, size, onClosed) {
   }
   showToCopy(root, text, what, onClosed);
   return `${what} to copy`;
+}
+
+/**
+ * Copy rows as JSON Lines.
+ * @param {HTMLElement} root Where a dialog may stand.
+ * @param {any[][]} rows At most `MOST_COPIED`.
+ * @param {number} wanted How many were to be copied.
+ * @param {() => void} onClosed
+ * @returns {Promise<string>} What was done, in words.
+ */
+export async function copyRows(root, rows, wanted, onClosed) {
+  const done = await copyText(root, jsonLines(rows), rows.length, onClosed);
+  return rows.length < wanted ? `${done}, the first of ${count(wanted)}` : done;
 }
 
 function showToCopy(root, text, what, onClosed) {

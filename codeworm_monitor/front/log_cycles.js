@@ -40,6 +40,21 @@ export function roleOf(kind, data) {
   }
 }
 
+/**
+ * Return the number that a store's cycle has in another store of the same rows, which may hold fewer of the older ones.
+ * @param {object} store
+ * @param {number} cycle
+ * @param {object} other
+ * @returns {number} NaN for NaN; -Infinity, which no row has: the other holds none of its rows.
+ */
+export function cycleIn(store, cycle, other) {
+  if (Number.isNaN(cycle) || store === other) return cycle;
+  for (let n = Math.min(store.end, other.end) - 1; n >= Math.max(store.first, other.first); n -= 1) {
+    if (store.cycle(n) === cycle) return other.cycle(n);
+  }
+  return -Infinity;
+}
+
 /** Follows rows in their order and says to which cycle each belongs. */
 export class CycleTracker {
   constructor() {

@@ -41,10 +41,12 @@ export class Details {
 
   /**
    * Show a record.
-   * @param {any[]} row
-   * @param {number} kind
+   * @param {object} store
+   * @param {number} number
    */
-  show(row, kind) {
+  show(store, number) {
+    const row = store.row(number);
+    const kind = store.kind(number);
     const [offset, at, channel, data] = row;
     this.row = row;
     this.el.hidden = false;
@@ -149,5 +151,5 @@ function writeAll(size, open, close, depth, out, one) {
 function quoted(text, most = LONGEST) {
   // Escaped first: what is invisible in a text is shown as JSON writes it.
   const written = JSON.stringify(text.length > most ? `${text.slice(0, most)}…` : text);
-  return inert(written, 6 * most + 20);
+  return inertLines(written, 6 * most + 20);
 }

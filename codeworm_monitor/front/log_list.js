@@ -34,6 +34,9 @@ export class LogList {
     this._store = null;
     this._pointerY = null;
     this._touchedAt = -Infinity;
+    this._isDragged = false; // by its scroll bar
+    this._pressed = null; // number of the row on which the pointer went down
+    this._isPicked = false; // that row, at once
     this._window = h("div", { class: "cwm-log-window", role: "presentation" });
     this._spacer = h("div", { class: "cwm-log-spacer", role: "presentation" }, this._window);
     this.el = h(
@@ -43,10 +46,16 @@ export class LogList {
         ...{ "aria-label": "Rows of the log", "aria-live": "off" },
         onscroll: () => this._scrolled(),
         onwheel: (event) => this._wheeled(event),
-        ...Object.fromEntries(["onpointerdown", "onpointerup", "ontouchmove", "onkeydown"].map((name) => [name, () => this._touch()])),
-        onclick: (event) => this._clicked(event, told.onPick),
-        ondblclick: (event) => this._clicked(event, told.onOpen),
-        onpointermove: (event) => this._pointed(event.clientY - this.el.getBoundingClientRect().top),
+        ...Object.fromEntries(["onpointerup", "onpointercancel", "ontouchmove", "onkeydown"].map((name) => [name, () => this._touch()])),
+        onpointerdown: (event) => this._pressedOn(event),
+        onclick: (event) => this._clicked(event),
+        ondblclick: () => {
+          if (this._pressed !== null) told.onOpen(this._pressed);
+        },
+        onpointermove: (event) => {
+          if (event.buttons === 0) this._isDragged = false;
+          this._pointed(event.clientY - this.el.getBoundingClientRect().top);
+        },
         onpointerleave: () => this._pointed(null),
       },
       this._spacer,
@@ -149,6 +158,7 @@ export class LogList {
   renumber(renumber) {
     if (this._anchor) this._anchor.number = renumber(this._anchor.number);
     for (const node of this._nodes) node.number = NaN;
+    this._pressed = null;
   }
 
   /**
@@ -168,6 +178,8 @@ export class LogList {
       }, HIDDEN_EVERY);
       return;
     }
+    // Shown again just now: the observer speaks only after this frame.
+    if (this._height === 0) this._height = this.el.clientHeight;
     const before = this.el.scrollTop;
     const count = index.size;
     const total = (count + 1) * ROW_HEIGHT;
@@ -254,11 +266,14 @@ export class LogList {
     const top = this.el.scrollTop;
     const moved = top - this._written;
     if (Math.abs(moved) < 1) return;
+    const isByHand = this._isDragged || performance.now() - this._touchedAt <= LATELY;
     // A browser that hid or measured the list anew may have put it to its beginning: no reader did.
-    if (top === 0 && this._written > this._height && performance.now() - this._touchedAt > LATELY) {
+    if (top === 0 && this._written > this._height && !isByHand) {
       this._told.onScroll();
       return;
     }
+    // A hand that goes on is told by nothing else.
+    if (isByHand) this._touchedAt = performance.now();
     this._written = top;
     this.isFollowing = top >= this._total - this._height - (moved > 0 ? 4 : 1);
     if (!this.isFollowing) this._setAnchor(top);
@@ -267,6 +282,7 @@ export class LogList {
   }
 
   _touch() {
+    this._isDragged = false;
     this._touchedAt = performance.now();
   }
 
@@ -294,10 +310,26 @@ export class LogList {
     return node && Number.isFinite(node.number) ? node.number : this._index.at(place);
   }
 
-  _clicked(event, tell) {
+  /** Rows that come would move another one under the pointer before it is let go; a finger may be about to scroll. */
+  _pressedOn(event) {
+    this._touch();
+    this._isDragged = event.target === this.el;
+    if (!event.isPrimary || event.button !== 0) return;
+    this._pressed = this._rowAt(event);
+    this._isPicked = this._pressed !== null && event.pointerType !== "touch";
+    if (this._isPicked) this._told.onPick(this._pressed, event);
+  }
+
+  _clicked(event) {
+    // One without a pointer is of an assistive technology.
+    if (event.detail === 0) this._pressed = this._rowAt(event);
+    else if (this._isPicked) return;
+    if (this._pressed !== null) this._told.onPick(this._pressed, event);
+  }
+
+  _rowAt(event) {
     const line = event.target instanceof Element ? event.target.closest(".cwm-log-row") : null;
-    if (!line || !this._window.contains(line)) return;
-    tell(Number(line.dataset.number), event);
+    return line && this._window.contains(line) ? Number(line.dataset.number) : null;
   }
 
   _pointed(y) {

@@ -22,12 +22,18 @@ export class Moves {
     const size = index.size;
     if (size === 0) return;
     const sight = this._list.inSight;
-    if (this._selection.active === null && sight) {
+    const active = this._selection.active;
+    if (active === null && sight) {
       const isAtEnd = rows < 0 && this._list.isFollowing;
       this._select(isAtEnd ? size - 1 : index.placeOf(rows < 0 ? sight[1] : sight[0]), false);
       return;
     }
-    const place = index.placeOf(this._selection.active ?? index.at(size - 1)) + rows;
+    // The list has gone on with the newest row, away from the one that the keyboard was at.
+    if (!isRange && this._list.isFollowing && sight && active < sight[0]) {
+      this._select(size - 1, false);
+      return;
+    }
+    const place = index.placeOf(active ?? index.at(size - 1)) + rows;
     if (place < 0) this._told.askOlder();
     this._select(Math.max(0, Math.min(size - 1, place)), isRange);
   }
@@ -41,8 +47,13 @@ export class Moves {
     const { index, isPaused } = this._told.look();
     const last = index.size - 1;
     if (isRange && last >= 0) this._select(last, true);
-    else if (isPaused && last >= 0 && this._list.inSight?.[1] !== index.at(last)) this._list.reveal(last);
-    else this._told.goLive();
+    else if (isPaused && last >= 0 && this._list.inSight?.[1] !== index.at(last)) {
+      this._list.reveal(last);
+      this._moveActive(last);
+    } else {
+      this._told.goLive();
+      this._moveActive(this._told.look().index.size - 1);
+    }
   }
 
   /** Go to the oldest row; from there, ask for older ones. */
@@ -51,11 +62,13 @@ export class Moves {
     if (isRange) this._select(0, true);
     if (this._list.isAtTop || !this._list.isScrollable) this._told.askOlder();
     this._list.goToTop();
+    if (!isRange) this._moveActive(0);
   }
 
   /** Go to the row that was clicked. */
   toClicked(number, event) {
     const { store, index } = this._told.look();
+    if (number < store.first || number >= store.end) return;
     this._selection.go(store, index, number, { isRange: event.shiftKey, isToggle: event.ctrlKey || event.metaKey });
     this._list.hold();
     this._told.onMoved();
@@ -81,6 +94,12 @@ export class Moves {
     this._list.goTo(number);
     this._told.onMoved();
     return number;
+  }
+
+  /** Let the arrows go on from where the list goes to. */
+  _moveActive(place) {
+    const { store, index } = this._told.look();
+    if (this._selection.active !== null && place >= 0) this._selection.moveTo(store, index.at(place));
   }
 
   _select(place, isRange) {

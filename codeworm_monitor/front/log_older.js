@@ -40,7 +40,7 @@ export class OlderRows {
     if (this.isLoading || !store.hasOlder || before === null) return;
     this._asked += 1;
     const number = this._asked;
-    this._state = store.size >= store.capacity ? "full" : "loading";
+    this._state = store.isFull ? "full" : "loading";
     this._onChange();
     if (!this.isLoading) return;
     let answer;
@@ -56,7 +56,7 @@ export class OlderRows {
     if (!problem) {
       const wanted = rows.length;
       const added = store.addOlder(rows, isAll || wanted === 0);
-      if (added < wanted && store.size >= store.capacity) this._state = "full";
+      if (added < wanted && store.isFull) this._state = "full";
     }
     this._onChange();
   }

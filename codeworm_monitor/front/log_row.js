@@ -32,9 +32,10 @@ export function clockMs(t) {
  * Return what matters of a payload beside its names, as one line.
  * @param {number} kind
  * @param {any} data
+ * @param {boolean} [isTrouble] Whether what went wrong is told first: there may be room for little.
  * @returns {string}
  */
-export function summary(kind, data) {
+export function summary(kind, data, isTrouble = false) {
   if (typeof data !== "object" || data === null) return inert(typeof data === "string" ? data : String(data), MOST);
   if (Array.isArray(data)) return inert(`a list of ${counted(data.length, "value")}`, MOST);
   const nested = kind === EVENTS && isPlain(data.data) ? data.data : {};
@@ -47,7 +48,7 @@ export function summary(kind, data) {
     seen.add(key);
     parts.push(text);
   };
-  for (const key of FIRST) {
+  for (const key of isTrouble ? ["error", ...FIRST] : FIRST) {
     if (Object.hasOwn(nested, key)) say(key, nested[key]);
     else if (Object.hasOwn(data, key)) say(key, data[key]);
   }
@@ -176,7 +177,7 @@ export class RowNode {
     const name = inert(nameOf(data), 120) || (kind === STATS ? "stats" : inert(store.channel(number), 60));
     setText(this.name, name);
     setAttribute(this.name, "title", name);
-    const rest = summary(kind, data);
+    const rest = summary(kind, data, level >= 4);
     setText(this.rest, rest);
     setAttribute(this.rest, "title", rest || null);
   }

@@ -67,6 +67,12 @@ export class Selection {
     }
   }
 
+  /** Put the keyboard at a row, without selecting it. */
+  moveTo(store, number) {
+    this.active = number;
+    this._activeOffset = store.offset(number);
+  }
+
   /** Let go of rows that the store has not any more. */
   prune(store) {
     for (const number of this._rows.keys()) if (number < store.first) this._rows.delete(number);

@@ -29,6 +29,8 @@ export class LogStore {
     this.capacity = capacity;
     /** Grows when rows get other numbers. */
     this.version = 0;
+    /** Grows when rows may belong to cycles of other numbers. */
+    this.traced = 0;
     /** Components seen, in order of their first row. */
     this.components = new Set();
     /** Whether older rows than these may be had. */
@@ -66,6 +68,11 @@ export class LogStore {
 
   get gapCount() {
     return this._columns.gapCount;
+  }
+
+  /** Whether there is no room for older rows. */
+  get isFull() {
+    return this._columns.isFull;
   }
 
   /** Whether rows are still being taken. */
@@ -173,6 +180,7 @@ export class LogStore {
     if (hasRoom) this.hasOlder = !isAll;
     if (added > 0) {
       this._columns.retrace();
+      this.traced += 1;
       this._tell();
     }
     return added;

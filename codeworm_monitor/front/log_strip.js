@@ -6,6 +6,7 @@ import { h, setAttribute, svg } from "./dom.js";
 import { asTime, clock, counted, dateTime } from "./format.js";
 import { GAP, LEVELS, SKIPPED } from "./log_kinds.js";
 
+const EVERY = 250; // milliseconds between two drawings
 const MOST_BUCKETS = 120;
 const NARROWEST = 5; // pixels of a bucket
 const HEIGHT = 36;
@@ -14,9 +15,15 @@ const CLASSES = ["none", ...LEVELS];
 
 /** Draws the strip and tells which time was chosen. */
 export class RateStrip {
-  /** @param {(at: number) => void} onPick Unix seconds. */
-  constructor(onPick) {
+  /**
+   * @param {(at: number) => void} onPick Unix seconds.
+   * @param {() => void} onDue It wants to be drawn again.
+   */
+  constructor(onPick, onDue) {
     this._onPick = onPick;
+    this._onDue = onDue;
+    this._drawnAt = -Infinity;
+    this._timer = null;
     this._width = 0;
     this._drawn = null; // {start, step, totals, troubles}
     this._cursor = null;
@@ -45,6 +52,25 @@ export class RateStrip {
       this._width = Math.floor(entry.contentRect.width);
     });
     this._observer.observe(this._bar);
+  }
+
+  /** Draw with the next rows, however soon. */
+  hurry() {
+    this._drawnAt = -Infinity;
+  }
+
+  /** Draw as `draw` does, but not each time: it is work. */
+  drawAtTimes(store, inSight) {
+    const wait = this._drawnAt + EVERY - performance.now();
+    if (wait > 0) {
+      this._timer ??= setTimeout(() => {
+        this._timer = null;
+        this._onDue();
+      }, wait);
+      return;
+    }
+    this._drawnAt = performance.now();
+    this.draw(store, inSight);
   }
 
   /**
@@ -87,6 +113,7 @@ export class RateStrip {
 
   /** End it. */
   close() {
+    clearTimeout(this._timer);
     this._observer.disconnect();
   }
 
@@ -129,6 +156,8 @@ export class RateStrip {
     if (this._cursor !== null && !(this._cursor >= start && this._cursor < start + count * step)) this._cursor = null;
     const bucket = this._cursor === null ? count - 1 : Math.floor((this._cursor - start) / step);
     setAttribute(this._at, "d", this._cursor === null ? null : `M${round((bucket + 0.5) * wide)} 0v${HEIGHT}`);
+    // A screen reader would read each flush's rows out to who has only come here.
+    if (this._cursor === null && this._bar.hasAttribute("aria-valuetext") && this._bar.matches(":focus")) return;
     setAttribute(this._bar, "aria-valuemax", count - 1);
     setAttribute(this._bar, "aria-valuenow", bucket);
     setAttribute(this._bar, "aria-valuetext", this._told(bucket));

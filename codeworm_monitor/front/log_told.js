@@ -7,34 +7,78 @@ import { LEVELS } from "./log_kinds.js";
 const AFTER = 250; // milliseconds
 const MOST_SELECTED = 1000;
 
-/** Tells what is shown, where it differs from what was told last. */
+const TOUCHES = ["pointerdown", "keydown", "focusin", "input"];
+const circles = new WeakMap(); // store -> {tellers, speaker}
+
+/**
+ * Tells what is shown, where it differs from what was told last. Of several views of one store only that speaks which a
+ * person touched last, or else the first: they would contradict each other with every row.
+ */
 export class ViewTeller {
   /**
+   * @param {object} store
    * @param {(view: object) => void} setView
    * @param {() => object} look Returns `viewOf` what is shown now.
    */
-  constructor(setView, look) {
+  constructor(store, setView, look) {
+    if (!circles.has(store)) circles.set(store, { tellers: [], speaker: null });
+    this._circle = circles.get(store);
+    this._circle.tellers.push(this);
     this._setView = setView;
     this._look = look;
     this._told = "";
     this._timer = null;
   }
 
-  /** Tell soon. */
-  soon() {
-    this._timer ??= setTimeout(() => {
-      this._timer = null;
-      const view = this._look();
-      const text = JSON.stringify(view);
-      if (text === this._told) return;
-      this._told = text;
-      this._setView(view);
-    }, AFTER);
+  /**
+   * Speak from when a person touches the view on.
+   * @param {HTMLElement} el
+   */
+  listen(el) {
+    for (const name of TOUCHES) el.addEventListener(name, () => this._touched(), { capture: true });
   }
 
-  /** End it. */
+  /** Tell soon. */
+  soon() {
+    if (this._isSpeaker) this._timer ??= setTimeout(() => this.now(), AFTER);
+  }
+
+  /** Tell at once. */
+  now() {
+    clearTimeout(this._timer);
+    this._timer = null;
+    if (!this._isSpeaker) return;
+    const view = this._look();
+    const text = JSON.stringify(view);
+    if (text === this._told) return;
+    this._told = text;
+    this._setView(view);
+  }
+
+  /** End it; another one speaks. */
   close() {
     clearTimeout(this._timer);
+    const { tellers, speaker } = this._circle;
+    const wasSpeaker = this._isSpeaker;
+    tellers.splice(tellers.indexOf(this), 1);
+    if (speaker === this) this._circle.speaker = null;
+    if (wasSpeaker && tellers.length > 0) tellers[0]._begin();
+  }
+
+  get _isSpeaker() {
+    return (this._circle.speaker ?? this._circle.tellers[0]) === this;
+  }
+
+  _touched() {
+    const wasSpeaker = this._isSpeaker;
+    this._circle.speaker = this;
+    if (!wasSpeaker) this._begin();
+  }
+
+  /** Others have spoken meanwhile: what was told before says nothing. */
+  _begin() {
+    this._told = "";
+    this.soon();
   }
 }
 

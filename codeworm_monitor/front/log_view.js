@@ -3,12 +3,13 @@
  */
 
 import { h } from "./dom.js";
-import { count } from "./format.js";
 import { Announcer } from "./log_announcer.js";
 import { Conditions } from "./log_conditions.js";
 import { Controls } from "./log_controls.js";
-import { MOST_COPIED, copyText, jsonLines } from "./log_copy.js";
+import { MOST_COPIED, copyRows } from "./log_copy.js";
+import { cycleIn } from "./log_cycles.js";
 import { Details } from "./log_details.js";
+import { FreshRows } from "./log_fresh.js";
 import { RowIndex } from "./log_index.js";
 import { handleKey } from "./log_keys.js";
 import { LogList } from "./log_list.js";
@@ -21,7 +22,6 @@ import { RateStrip } from "./log_strip.js";
 import { ViewTeller, viewOf } from "./log_told.js";
 import { WHY, Words } from "./log_words.js";
 
-const STRIP_EVERY = 250; // milliseconds
 /** A part of the capacity: when the row that is read is this near to being let go, the view stands still of itself. */
 const NEAR_EVICTION = 0.1;
 
@@ -39,19 +39,21 @@ export class LogView {
     this._conditions = new Conditions(source.view);
     this._selection = new Selection();
     this._paused = ""; // why; "": not at all
-    this._seen = store.end; // live rows from this number on are new
+    this._fresh = new FreshRows(store);
     this._version = store.version;
-    this._seenVersion = store.version;
+    this._traced = store.traced;
     this._firstDrawn = store.first;
     // By which rows are found again when they get other numbers.
-    this._anchorOffset = this._cycleOffset = this._seenOffset = NaN;
+    this._anchorOffset = this._cycleOffset = NaN;
     this._frame = 0;
-    this._stripAt = -Infinity;
-    this._stripTimer = null;
     this._isClosed = false;
     this._build();
     this._retest();
-    this._offChange = store.onChange(() => this.schedule());
+    this._offChange = store.onChange(() => {
+      // A tab in the background draws nothing, and yet must not lose what was read.
+      if (this._version === store.version) this._holdBeforeEviction();
+      this.schedule();
+    });
   }
 
   /** Draw in the next frame. */
@@ -63,7 +65,6 @@ export class LogView {
   close() {
     this._isClosed = true;
     cancelAnimationFrame(this._frame);
-    clearTimeout(this._stripTimer);
     this._offChange();
     for (const part of [this._list, this._strip, this._controls, this._announcer, this._older, this._words, this._teller]) part.close();
   }
@@ -75,15 +76,15 @@ export class LogView {
       onComponent: (name) => this._change(() => { this._conditions.component = name; }),
       onQuery: (text) => this._read(text),
       onPause: () => this._togglePause(),
-      onClear: () => this._clearFilter(),
+      onClear: () => this._clearAndFocus(),
       onOpen: () => this._toggleDetails(),
       onCopy: () => this._copy(),
       onCycle: () => this._toggleCycle(),
     });
     this._controls.query.value = this._conditions.text;
     this._controls.component.value = this._conditions.component;
-    this._strip = new RateStrip((at) => this._goToTime(at));
-    this._older = new OlderRows(this._source, () => this._askOlder(), () => this.schedule());
+    this._strip = new RateStrip((at) => this._goToTime(at), () => this.schedule());
+    this._older = new OlderRows(this._source, () => this._askOlder(true), () => this.schedule());
     this._list = new LogList({
       onScroll: () => this.schedule(),
       onTop: () => this._askOlder(),
@@ -97,14 +98,15 @@ export class LogView {
       askOlder: () => this._askOlder(),
       goLive: () => this._goLive(),
       onMoved: () => {
-        this._showActive();
+        if (this._details.isOpen) this._details.show(this._store, this._selection.active);
         this.schedule();
       },
     });
     this._details = new Details({ onClose: () => this._closeDetails(), onCopy: () => this._copyRows([this._details.row]), capacityNote });
-    this._words = new Words({ onClear: () => this._clearFilter(), onNew: () => this._goLive() });
+    this._words = new Words({ onClear: () => this._clearAndFocus(), onNew: () => this._goLive(true) });
     this._announcer = new Announcer(() => ({ store: this._live, isPaused: this._paused !== "" }));
     this._teller = new ViewTeller(
+      this._live,
       (view) => this._source.setView(view),
       () => viewOf(this._conditions, this._store, this._index, this._selection, this._paused !== ""),
     );
@@ -121,12 +123,13 @@ export class LogView {
       this._details.el,
       this._announcer.el,
     );
+    this._teller.listen(this.el);
   }
 
   _actions() {
     return {
       togglePause: () => this._togglePause(),
-      focusQuery: () => this._controls.query.select(),
+      focusQuery: () => this._controls.focusQuery(),
       takeQuery: () => this._controls.take(),
       escape: (isTyping) => this._escape(isTyping),
       toggleDetails: () => this._toggleDetails(),
@@ -157,7 +160,7 @@ export class LogView {
       cycle: marked === null ? NaN : this._store.cycle(marked),
     });
     this._older.draw(this._store, this._list.scrolled);
-    this._drawStrip();
+    this._strip.drawAtTimes(this._store, this._list.inSight);
     this._drawWords(isMore);
     this._drawNew();
     this._teller.soon();
@@ -171,7 +174,8 @@ export class LogView {
       return this._index === this._liveIndex ? isMore : this._liveIndex.sync() || isMore;
     } catch (error) {
       if (!(error instanceof SlowRegex)) throw error;
-      this._conditions.drop("this regex is too slow: the filter is off");
+      this._conditions.dropSlow();
+      this._teller.now(); // before the page may be loaded again, which begins with what was told
       this._retest();
       return true;
     }
@@ -180,9 +184,12 @@ export class LogView {
   /** Follow rows that got other numbers. */
   _renumber() {
     const live = this._live;
-    if (this._seenVersion !== live.version) {
-      this._seenVersion = live.version;
-      this._seen = this._seenOffset >= 0 ? Math.min(live.end, live.find(this._seenOffset) + 1) : live.end;
+    this._fresh.renumber();
+    if (this._traced !== this._store.traced) {
+      this._traced = this._store.traced;
+      // The row that began it is still there, and maybe an older one before it now.
+      const { cycle } = this._conditions;
+      if (cycle >= this._store.first) this._takeCycle(this._store.cycle(cycle));
     }
     if (this._store !== live || this._version === live.version) return;
     this._version = live.version;
@@ -190,9 +197,15 @@ export class LogView {
     this._list.renumber(() => (this._anchorOffset >= 0 ? live.find(this._anchorOffset) : live.first));
     if (this._conditions.isOneCycle) {
       const number = this._cycleOffset >= 0 ? live.find(this._cycleOffset) : live.end;
-      this._conditions.cycle = number < live.end ? live.cycle(number) : NaN;
-      this._retest();
+      this._takeCycle(number < live.end ? live.cycle(number) : NaN);
     }
+  }
+
+  /** Go on with the cycle that is shown alone, under another number. */
+  _takeCycle(cycle) {
+    if (!this._conditions.isOneCycle) return;
+    this._conditions.cycle = cycle;
+    this._retest();
   }
 
   _holdBeforeEviction() {
@@ -203,19 +216,6 @@ export class LogView {
     this._anchorOffset = anchor === null ? NaN : this._store.offset(anchor);
     if (this._paused || anchor === null || !isEvicting) return;
     if (anchor - live.first < NEAR_EVICTION * live.capacity) this._pause("eviction");
-  }
-
-  _drawStrip() {
-    const wait = this._stripAt + STRIP_EVERY - performance.now();
-    if (wait > 0) {
-      this._stripTimer ??= setTimeout(() => {
-        this._stripTimer = null;
-        this.schedule();
-      }, wait);
-      return;
-    }
-    this._stripAt = performance.now();
-    this._strip.draw(this._store, this._list.inSight);
   }
 
   _drawWords(isMore) {
@@ -246,24 +246,19 @@ export class LogView {
   }
 
   _drawNew() {
-    if (!this._paused && this._list.isFollowing) this._see(this._live.end);
-    else if (!this._paused) this._see(Math.max(this._seen, (this._list.inSight?.[1] ?? -1) + 1));
-    const fresh = this._liveIndex.size - this._liveIndex.placeOf(this._seen);
-    this._words.updateNew(this._paused !== "" || !this._list.isFollowing, fresh, this._seen < this._live.first);
-  }
-
-  _see(number) {
-    this._seen = number;
-    this._seenOffset = number > this._live.first ? this._live.offset(number - 1) : NaN;
+    if (!this._paused && this._list.isFollowing) this._fresh.see(this._live.end);
+    else if (!this._paused) this._fresh.see(Math.max(this._fresh.from, (this._list.inSight?.[1] ?? -1) + 1));
+    const fresh = this._liveIndex.size - this._liveIndex.placeOf(this._fresh.from);
+    this._words.updateNew(this._paused !== "" || !this._list.isFollowing, fresh, this._fresh.from < this._live.first);
   }
 
   // What is shown
 
   /** Filter all rows anew. */
   _retest() {
-    const test = this._conditions.test;
-    this._liveIndex.setTest(test);
-    if (this._index !== this._liveIndex) this._index.setTest(test);
+    const { test, cycle } = this._conditions;
+    this._index.setTest(test);
+    if (this._index !== this._liveIndex) this._liveIndex.setTest(this._conditions.testOf(cycleIn(this._store, cycle, this._live)));
     this.schedule();
   }
 
@@ -276,6 +271,16 @@ export class LogView {
     if (text === this._conditions.text && this._conditions.mistake === "") return;
     if (this._conditions.read(text)) this._retest();
     else this.schedule();
+  }
+
+  /** What was pressed may be there no more. */
+  _focusList() {
+    this._list.el.focus({ preventScroll: true });
+  }
+
+  _clearAndFocus() {
+    this._clearFilter();
+    this._focusList();
   }
 
   _clearFilter() {
@@ -306,20 +311,25 @@ export class LogView {
   _pause(why) {
     this._paused = why;
     this._list.hold();
-    this._see(this._live.end);
+    this._fresh.see(this._live.end);
     this._store = this._live.frozen();
+    this._traced = this._store.traced;
     this._index = this._liveIndex.over(this._store);
     this._older.reset();
     this._announcer.say(WHY[why]);
     this.schedule();
   }
 
-  /** Show the live rows, and follow them. */
-  _goLive() {
+  /** Show the live rows, and follow them; a button that asked for it is hidden by it. */
+  _goLive(isByButton = false) {
+    if (isByButton) this._focusList();
     if (this._paused) {
       this._paused = "";
+      const cycle = cycleIn(this._store, this._conditions.cycle, this._live);
       this._store = this._live;
+      this._traced = this._live.traced;
       this._index = this._liveIndex;
+      this._takeCycle(cycle);
       this._older.reset();
       this._announcer.say("going on");
     }
@@ -328,9 +338,10 @@ export class LogView {
 
   // Older rows
 
-  _askOlder() {
+  _askOlder(isByButton = false) {
+    if (isByButton) this._focusList();
     if (!this._store.hasOlder || this._older.isLoading) return;
-    if (!this._paused && this._live.size >= this._live.capacity) this._pause("older");
+    if (!this._paused && this._live.isFull) this._pause("older");
     this._list.hold();
     this._older.ask(this._store);
   }
@@ -338,7 +349,7 @@ export class LogView {
   _goToTime(at) {
     const number = this._moves.toTime(at);
     if (number === null) return;
-    this._stripAt = -Infinity;
+    this._strip.hurry();
     this._announcer.say(`at ${clockMs(this._store.time(number))}`);
   }
 
@@ -348,7 +359,7 @@ export class LogView {
     if (number === null || number < this._store.first || number >= this._store.end) return;
     if (!this._selection.has(number)) this._selection.go(this._store, this._index, number);
     this._list.hold();
-    this._details.show(this._store.row(number), this._store.kind(number));
+    this._details.show(this._store, number);
     this.schedule();
   }
 
@@ -357,36 +368,31 @@ export class LogView {
     else this._open(this._selection.active);
   }
 
-  _showActive() {
-    if (this._details.isOpen) this._open(this._selection.active);
-  }
-
   _closeDetails() {
     this._details.close();
-    this._list.el.focus({ preventScroll: true });
+    this._focusList();
     this.schedule();
   }
 
   _escape(isTyping) {
     if (this._controls.isHelping) this._controls.toggleHelp();
     else if (!isTyping && this._details.isOpen) this._closeDetails();
-    else {
-      this._clearFilter();
-      if (isTyping) this._list.el.focus({ preventScroll: true });
-    }
+    else if (!isTyping && this._selection.size > 0) {
+      this._selection.clear();
+      this.schedule();
+    } else if (isTyping) this._clearAndFocus();
+    else this._clearFilter();
   }
 
   _copy() {
-    const rows = this._selection.numbers.slice(0, MOST_COPIED).map((number) => this._store.row(number));
-    if (rows.length === 0 && this._details.isOpen) rows.push(this._details.row);
-    if (rows.length > 0) this._copyRows(rows);
+    const { numbers } = this._selection;
+    const rows = numbers.length === 0 && this._details.isOpen ? [this._details.row] : numbers.slice(0, MOST_COPIED).map((number) => this._store.row(number));
+    if (rows.length > 0) this._copyRows(rows, numbers.length);
   }
 
-  async _copyRows(rows) {
-    const done = await copyText(this.el, jsonLines(rows), rows.length, () => this._list.el.focus({ preventScroll: true }));
+  async _copyRows(rows, wanted = 1) {
+    const told = await copyRows(this.el, rows, wanted, () => this._focusList());
     if (this._isClosed) return;
-    const isCut = rows.length === MOST_COPIED && this._selection.size > MOST_COPIED;
-    const told = isCut ? `${done}, the first of ${count(this._selection.size)}` : done;
     this._announcer.say(told);
     this._words.flash(told, () => this.schedule());
     this.schedule();

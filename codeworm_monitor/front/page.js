@@ -5,11 +5,10 @@
 import { renderActivity } from "./activity.js";
 import { renderCommits } from "./commits.js";
 import { h, setAttribute, setText, show } from "./dom.js";
-import { asFields, asList, inert } from "./format.js";
+import { asFields, asList, asNumber, inert } from "./format.js";
 import { renderHealth } from "./health.js";
 import { renderLog } from "./log.js";
-import { LogStore } from "./log_store.js";
-import { History } from "./page_history.js";
+import { History, PageStore } from "./page_history.js";
 import { PagePanels } from "./page_panels.js";
 import { TokenForm, keep, keepToken, kept, takeToken } from "./page_token.js";
 import { renderRepositories } from "./repositories.js";
@@ -37,6 +36,8 @@ const STATES = new Map([
 ]);
 const ANSWER_WITHIN = 20_000;
 const HEALTH_EVERY = 250;
+/** Milliseconds for which an answer about the panels counts as what is so now. */
+const KNOWN_FOR = 15_000;
 
 const BASE = new URL("./", location.href);
 const SOCKET = new URL(`.${document.querySelector("meta[name=codeworm-monitor-socket]").content}`, BASE);
@@ -48,7 +49,7 @@ let healthTimer = null;
 
 const clock = new StateSource();
 const sources = Object.fromEntries(PANELS.map(([name]) => [name, new StateSource()]));
-const store = new LogStore();
+const store = new PageStore();
 const places = { main: h("div", { class: "cwm-page-main" }), side: h("div", { class: "cwm-page-side" }) };
 const form = new TokenForm((given) => {
   token = given;
@@ -64,8 +65,9 @@ const panels = new PagePanels({
     const at = told.at;
     clock.set({}, at);
     // Until the relay has looked through all it holds, its counts are too low.
-    const ready = told.is_whole ? ["activity", "stats", "commits", "repositories"] : ["activity"];
+    const ready = told.is_whole ? ["stats", "commits", "repositories"] : [];
     for (const name of ready) sources[name].set(asFields(told.panels)[name], at);
+    showActivity(at);
     showHealth();
     showTitle();
   },
@@ -95,12 +97,10 @@ const history = new History(
     return answer.json();
   },
   () => socket.numbering,
-  (offset) => {
-    const number = store.find(offset);
-    return number !== null && number >= store.first && number < store.end ? store.time(number) : null;
-  },
+  () => store.asking,
 );
 let shownState = "";
+let connectedAt = Infinity;
 
 function request(path, query = {}, etag = null) {
   const url = new URL(path, BASE);
@@ -118,7 +118,11 @@ function logSource() {
     askOlder: (before, count) => history.older(before, count),
     setView: ({ query, levels, component }) => keep(VIEW, JSON.stringify({ query, levels, component })),
     view: parsed(kept(VIEW)),
-    capacityNote: "the relay's archive, for notebooks and exports",
+    get capacityNote() {
+      const health = asFields(asFields(panels.told.panels).health);
+      if (asFields(health.archive).is_writing === true) return "the relay's archive, for notebooks and exports";
+      return panels.told.panels ? "the relay, as far as it keeps them" : "the relay's archive, if it keeps one";
+    },
     now: () => clock.now(),
   };
 }
@@ -149,21 +153,46 @@ function refusal() {
 }
 
 function showConnection() {
+  if (socket.state !== "connected") {
+    connectedAt = Infinity;
+  } else if (connectedAt === Infinity) {
+    connectedAt = performance.now();
+    panels.refresh();
+  }
   shownState = socket.state;
   const word = STATES.get(socket.state) ?? socket.state;
   const isSaid = socket.state === "connected" || socket.wantsToken; // the form says it
   setText(stateText, isSaid ? word : [word, inert(socket.reason, 200)].filter(Boolean).join(": "));
   setAttribute(light, "class", `cwm-page-light cwm-page-${socket.state}`);
   if (socket.wantsToken && socket.state === "refused") form.show(token === null ? "" : socket.reason);
-  else if (form.isShown && socket.state === "connected") form.hide();
-  show(again, socket.state !== "connected" && !form.isShown);
+  else if (form.isShown && socket.state === "connected") keepFocus(form.el, () => form.hide());
+  keepFocus(again, () => show(again, socket.state !== "connected" && !form.isShown));
   // Without a first answer, the panels could only say that nothing was heard.
   show(grid, !form.isShown || socket.numbering.epoch !== null);
   showHealth();
   showTitle();
 }
 
+/** Hide something; if the focus was in it, that goes to what tells the outcome, from where the next key leads on. */
+function keepFocus(el, hide) {
+  const hadFocus = el.contains(document.activeElement);
+  hide();
+  if (hadFocus && el.hidden) stateLine.focus();
+}
+
+/** Show the activity; that it is quiet is told of CodeWorm only while it could be heard, all the way to here. */
+function showActivity(at) {
+  const told = asFields(panels.told.panels);
+  const activity = asFields(told.activity);
+  const isFresh = panels.knownAt >= connectedAt && performance.now() - panels.knownAt < KNOWN_FOR;
+  const isHeard = isFresh && asFields(asFields(told.health).upstream).is_connected !== false;
+  const limit = isHeard ? asNumber(activity.silence_limit) : null;
+  const source = sources.activity;
+  if (at !== undefined || (source.state.silence_limit ?? null) !== limit) source.set({ ...activity, silence_limit: limit }, at);
+}
+
 function showHealth() {
+  showActivity();
   const told = asFields(panels.told.panels).health;
   const relay = asFields(told).relay;
   const seen = [...socket.gaps];
@@ -180,6 +209,7 @@ function showHealth() {
     lag: socket.lag,
     received: socket.received,
     dropped: socket.skipped,
+    dropped_title: "Rows of a flood that this page did not take, the oldest of it",
     evicted: 0,
     gap_count: total,
     gaps: [...seen, ...older].sort((one, other) => other.ended_at - one.ended_at).slice(0, 20),
@@ -195,11 +225,13 @@ function showTitle() {
 }
 
 const light = document.querySelector(".cwm-page-light");
+const stateLine = document.querySelector(".cwm-page-state");
 const stateText = document.querySelector(".cwm-page-text");
 const grid = document.querySelector(".cwm-page-grid");
 document.querySelector(".cwm-page-head").append(again);
 document.querySelector(".cwm-page-head").after(form.el);
 grid.append(places.main, places.side);
+setAttribute(stateLine, "tabindex", "-1");
 for (const [name, render, place] of PANELS) {
   const el = h("div", { class: `cwm-page-panel cwm-page-of-${name}` });
   places[place].append(el);
@@ -222,6 +254,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   socket.wake();
   panels.refresh();
+  showActivity();
 });
 // A page that the browser puts aside, and may take out again, holds no connection meanwhile.
 addEventListener("pagehide", () => socket.rest());

@@ -2,24 +2,54 @@
  * Older rows for the page's log, from `GET /history`.
  */
 
+import { LogStore } from "./log_store.js";
 import { lightened } from "./socket.js";
 
 /** Pages asked for at most until enough is older, and until anything is. */
 const MOST_PAGES = 8;
 const MOST_EMPTY = 60;
+/** Seconds by which a time may be off, as text has it. */
+const ROUNDED = 0.00001;
 
-/** Asks for what came before a row; remembers where the answer before ended. */
+/**
+ * The log's rows, on the page. Rows of a former numbering have no offset, so the offset before which older rows are asked
+ * for does not tell where they end: the store is looked at that asked, which is this one or a copy that stands still.
+ */
+export class PageStore extends LogStore {
+  constructor(options) {
+    super(options);
+    this._asked = { by: this };
+  }
+
+  /** Who looked at its oldest row last: one does so just before it asks for older ones. */
+  get asking() {
+    return this._asked.by;
+  }
+
+  get firstOffset() {
+    this._asked.by = this;
+    return super.firstOffset;
+  }
+
+  frozen() {
+    const copy = Object.setPrototypeOf(super.frozen(), PageStore.prototype);
+    copy._asked = this._asked;
+    return copy;
+  }
+}
+
+/** Asks for what came before the oldest row held. */
 export class History {
   /**
    * @param {(path: string, query: Object<string, any>) => Promise<any>} get Asks the relay; throws an Error with words for a person.
    * @param {() => {epoch: string|null, base: number}} numbering Of the newest rows.
-   * @param {(offset: number) => number|null} timeOf Returns when a row was read that the log holds, Unix seconds.
+   * @param {() => LogStore} asking Returns the store to which the answer will be added.
    */
-  constructor(get, numbering, timeOf) {
+  constructor(get, numbering, asking) {
     this._get = get;
     this._numbering = numbering;
-    this._timeOf = timeOf;
-    this._cursors = new Map(); // offset of the oldest row of an answer -> cursor of the page behind it
+    this._asking = asking;
+    this._cursors = new WeakMap(); // payload of the oldest row of an answer, itself -> cursor of the page behind it
   }
 
   /**
@@ -31,34 +61,66 @@ export class History {
   async older(before, count) {
     const { epoch, base } = this._numbering();
     const limit = Math.max(1, Math.min(5000, Math.floor(count) || 500));
-    const known = this._cursors.get(before);
     const query = { reverse: "true", limit };
-    if (known !== undefined) {
-      query.cursor = known;
-    } else {
-      const at = before === null ? null : this._timeOf(before);
-      // Many may have been read at the same moment, so a little more is asked for than is wanted.
-      if (at !== null) query.until = (at + 0.00001).toFixed(6);
-    }
+    const { oldest, until, isHeld } = edgeOf(this._asking());
+    const known = this._cursors.get(oldest);
+    if (known !== undefined) query.cursor = known;
+    // Many may have been read at the same moment, so a little more is asked for than is wanted.
+    else if (until !== null) query.until = (until + ROUNDED).toFixed(6);
     const rows = [];
     try {
       for (let page = 0; page < (rows.length > 0 ? MOST_PAGES : MOST_EMPTY); page += 1) {
         const answer = await this._get("history", query);
         for (const one of Array.isArray(answer.entries) ? answer.entries : []) {
           const row = rowOf(one, epoch, base, before);
-          if (row) rows.push(row);
+          // A cursor leads on exactly, and an offset tells by itself.
+          if (row && (row[0] !== null || known !== undefined || !isHeld(row))) rows.push(row);
         }
         query.cursor = answer.next ?? undefined;
         if (typeof answer.next !== "string" || rows.length >= limit) break;
       }
     } catch (error) {
+      this._cursors.delete(oldest); // maybe it is the cursor that does not serve
       return { rows: [], isAll: false, problem: String(error.message) };
     }
     rows.reverse();
-    const oldest = rows.find((row) => row[0] !== null)?.[0] ?? before;
-    if (query.cursor !== undefined) this._cursors.set(oldest, query.cursor);
+    const reached = rows[0]?.[3];
+    if (query.cursor !== undefined && typeof reached === "object" && reached !== null) this._cursors.set(reached, query.cursor);
     return { rows, isAll: query.cursor === undefined, problem: null };
   }
+}
+
+/** Return the payload of a store's oldest row, the time until which it holds none, and what knows its rows about there. */
+function edgeOf(store) {
+  let until = null;
+  for (let n = store.first; n < store.end; n += 1) {
+    if (Number.isFinite(store.time(n))) until = Math.max(until ?? -Infinity, store.time(n));
+    if (store.channel(n) !== "gap" && store.channel(n) !== "skipped") break;
+  }
+  const held = new Map(); // time and channel -> rows by number
+  for (let n = store.first; n < store.end && until !== null; n += 1) {
+    if (store.time(n) > until + 2 * ROUNDED) break;
+    const key = `${store.time(n)} ${store.channel(n)}`;
+    if (!held.has(key)) held.set(key, { rows: [], counts: null });
+    held.get(key).rows.push(n);
+  }
+  // Of several that are alike, each stands for one.
+  const isHeld = (row) => {
+    const alike = held.get(`${row[1]} ${row[2]}`);
+    if (!alike) return false;
+    alike.counts ??= countsOf(alike.rows.map((n) => JSON.stringify(store.data(n))));
+    const text = JSON.stringify(row[3]);
+    const count = alike.counts.get(text) ?? 0;
+    if (count > 0) alike.counts.set(text, count - 1);
+    return count > 0;
+  };
+  return { oldest: store.size > 0 ? store.data(store.first) : null, until, isHeld };
+}
+
+function countsOf(texts) {
+  const counts = new Map();
+  for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
+  return counts;
 }
 
 function rowOf(one, epoch, base, before) {

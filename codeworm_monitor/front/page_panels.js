@@ -21,6 +21,8 @@ export class PagePanels {
     /** The newest answer, an empty object before the first; and what is wrong with getting one, or "". */
     this.told = {};
     this.problem = "";
+    /** When it was asked for what is known, by `performance.now()`: unchanged since then is news, too. */
+    this.knownAt = -Infinity;
     this._etag = null;
     this._askedAt = -Infinity;
     this._isAsking = false;
@@ -62,8 +64,11 @@ export class PagePanels {
         this._etag = answer.headers.get("ETag");
         this.told = told;
         if (told.is_whole === false) this._hasNews = true;
+        this.knownAt = this._askedAt;
         this._take(told);
-      } else if (answer.status !== 304) {
+      } else if (answer.status === 304) {
+        this.knownAt = this._askedAt;
+      } else {
         problem = `The relay answered ${answer.status} when it was asked for the panels.`;
       }
     } catch {

@@ -2,7 +2,7 @@
  * The page's token: from the link by which the page was opened, kept for this tab, or asked for.
  */
 
-import { h, setText } from "./dom.js";
+import { h, setText, setWords } from "./dom.js";
 
 const KEY = "codeworm-monitor-token";
 const WELL_FORMED = /^[A-Za-z0-9._~-]{8,256}$/;
@@ -102,7 +102,7 @@ export class TokenForm {
    * @param {string} why What the relay said.
    */
   show(why) {
-    setText(this._why, why);
+    setWords(this._why, why);
     if (this.isShown) return;
     this.el.hidden = false;
     this._field.value = "";

@@ -72,7 +72,8 @@ export function announcer() {
   const speak = () => {
     timer = null;
     said = performance.now();
-    setText(el, next);
+    // What is said again would be no news.
+    setText(el, el.textContent === next ? `${next}\u00a0` : next);
   };
   return {
     el,

@@ -2,7 +2,7 @@
  * The repositories panel: each repository with its documents, and the one in work.
  */
 
-import { h, keyedList, setAttribute, setText, setTitled, show } from "./dom.js";
+import { h, keyedList, setAttribute, setText, setTitled, setWords, show } from "./dom.js";
 import { ago, asFields, asList, asNumber, asTime, count, counted, dateTime, orDash } from "./format.js";
 import { panelFrame, ticker } from "./panel_frame.js";
 
@@ -18,16 +18,16 @@ export function renderRepositories(el, source) {
   const { aside, body, remove } = panelFrame(el, "repositories", "Repositories");
   const total = h("span", { class: "cwm-quiet" });
   const list = h("ul", { class: "cwm-repos", "aria-label": "Repositories" });
-  const note = h("p", {
-    class: "cwm-quiet cwm-note",
-    text: "Those that were heard of; for all of them start the relay with --codeworm-config.",
-  });
+  const note = h("p", { class: "cwm-quiet cwm-note" });
+  const command = h("code");
   const empty = h(
     "div",
     { class: "cwm-empty" },
     h("p", { text: "No repository heard of yet. The relay lists all of them if it is told where CodeWorm's repos.yaml is:" }),
-    h("code", { text: "python -m codeworm_monitor relay --codeworm-config DIRECTORY" }),
+    command,
   );
+  setWords(note, "Those that were heard of; for all of them start the relay with --codeworm-config.");
+  setWords(command, "python -m codeworm_monitor relay --codeworm-config DIRECTORY");
   let tiles = [];
   const setTiles = keyedList(list, (one) => orDash(one.name, 500), () => {
     const made = repositoryTile();

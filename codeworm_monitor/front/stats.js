@@ -2,7 +2,7 @@
  * The stats panel: how many documents, where they belong, how often it works, and documents per hour.
  */
 
-import { h, keyedList, setAttribute, setText, setTitled, show } from "./dom.js";
+import { h, keyedList, setAttribute, setText, setTitled, setWords, show } from "./dom.js";
 import { DASH, asFields, asList, asNumber, asTime, count, counted, dateTime, orDash } from "./format.js";
 import { panelFrame } from "./panel_frame.js";
 import { sparkline } from "./sparkline.js";
@@ -24,7 +24,7 @@ export function renderStats(el, source) {
   const { aside, body, remove } = panelFrame(el, "stats", "Documents");
   const tiles = COUNTERS.map(([key, label]) => {
     const value = h("dd", { text: DASH });
-    return { key, value, el: h("div", { class: "cwm-tile" }, value, h("dt", { text: label })) };
+    return { key, value, el: h("div", { class: "cwm-tile" }, h("dt", { text: label }), value) };
   });
   const rate = h("span", { class: "cwm-strong" });
   const failing = h("span");
@@ -57,7 +57,7 @@ export function renderStats(el, source) {
     spark.set(state.per_hour);
     for (const { key, bars } of lists) bars.set(state[key]);
     setText(origin, ORIGINS.get(state.source) ?? "");
-    setText(note, noteText(state));
+    setWords(note, noteText(state));
     show(note, Boolean(note.textContent));
   };
   const off = source.onState(update);

@@ -9,6 +9,7 @@ import { StateSource } from "./state_source.js";
 const MOST_WAITING = 64;
 const RESEND_WITHIN = 3000;
 const VIEW_EVERY = 250;
+const ANSWER_WITHIN = 20_000;
 
 /**
  * Puts batches into a store in their order.
@@ -129,7 +130,14 @@ export function logWidget(renderLog, LogStore) {
         number += 1;
         const id = number;
         return new Promise((answer) => {
-          asked.set(id, answer);
+          const timer = setTimeout(() => {
+            asked.delete(id);
+            answer({ rows: [], isAll: false, problem: "the kernel does not answer" });
+          }, ANSWER_WITHIN);
+          asked.set(id, (told) => {
+            clearTimeout(timer);
+            answer(told);
+          });
           link.send({ type: "older", id, before, count });
         });
       },

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import orjson
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Error, Route, expect
 from support.chromium import Look, chromium
 from support.dashboard_page import Dashboard, dashboard
 from support.live_relay import LOGS, TOKEN, LiveRelay, live_relay, log_line, recorded_messages
+from support.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -109,6 +110,7 @@ def test_without_a_token_it_asks_for_one_and_says_where_it_is(browser: Browser, 
         opened.page.keyboard.press("Enter")
         is_live(opened)
         expect(opened.form).to_be_hidden()
+        expect(opened.page.locator(".cwm-page-state")).to_be_focused()
         expect(opened.rows.first).to_be_visible(timeout=WITHIN)
         opened.page.reload()
         is_live(opened)
@@ -148,10 +150,103 @@ def test_what_is_published_is_seen_and_a_restart_of_the_relay_loses_and_doubles_
         expect(opened.rows).to_contain_text("relay restart")
         opened.filter("event:numbered")
         expect(opened.page.get_by_role("button", name="Connect now")).to_be_hidden()
+        kept = "sessionStorage.getItem('codeworm-monitor-view')"
+        until(lambda: "event:numbered" in opened.page.evaluate(kept))
         opened.page.reload()  # all of it once more, of what the relay kept
         is_live(opened)
         expect(opened.page.locator(".cwm-log-query")).to_have_value("event:numbered")
         expect(opened.status).to_contain_text("201 of", timeout=WITHIN)
+
+
+def test_while_the_relay_is_away_nothing_is_good_and_codeworm_is_not_blamed(
+    browser: Browser, own_relay: LiveRelay
+) -> None:
+    upstream: dict[str, object] = {}
+
+    def quiet(route: Route) -> None:
+        """Let CodeWorm be quiet for longer than it is used to be."""
+        headers = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
+        try:
+            answer = route.fetch(headers=headers)
+        except Error:
+            route.abort("connectionrefused")
+            return
+        told = answer.json()
+        told["panels"]["activity"] |= {"last_message_at": told["at"] - 3600, "silence_limit": 60.0}
+        told["panels"]["health"]["upstream"] |= upstream
+        route.fulfill(response=answer, json=told)
+
+    with dashboard(browser, own_relay) as opened:
+        opened.page.route("**/panels", quiet)
+        opened.page.reload()
+        is_live(opened)
+        own_relay.publish([log_line("cycle_started", cycle=1)])
+        blame = opened.panel("activity").get_by_text("Does CodeWorm still run?")
+        parts = opened.panel("health").locator(".cwm-part")
+        dropped = opened.panel("health").locator(".cwm-fact", has_text="Dropped").locator("dd")
+        expect(dropped).to_have_attribute("title", "Rows of a flood that this page did not take, the oldest of it")
+        expect(blame).to_be_visible(timeout=WITHIN)
+        expect(parts.nth(1)).to_contain_text("hears Redis")
+        opened.may_be_away = True
+        own_relay.stop()
+        expect(opened.state).to_contain_text("reconnecting", timeout=WITHIN)
+        expect(parts.first).to_contain_text("was running when last heard")
+        expect(parts.nth(1)).to_contain_text("was connected when last heard")
+        expect(parts.locator(".cwm-light.cwm-tone-muted")).to_have_count(4)
+        expect(blame).to_be_hidden()
+        own_relay.start()
+        is_live(opened)
+        expect(blame).to_be_visible(timeout=WITHIN)
+        expect(parts.nth(1)).to_contain_text("hears Redis")
+        upstream |= {"is_connected": False, "reason": "refused"}
+        expect(parts.nth(1)).to_contain_text("does NOT hear Redis", timeout=WITHIN)
+        expect(blame).to_be_hidden()
+        opened.page.unroute_all(behavior="wait")
+
+
+def test_the_focus_goes_to_what_is_told_when_the_button_to_connect_goes(browser: Browser, own_relay: LiveRelay) -> None:
+    with dashboard(browser, own_relay) as opened:
+        is_live(opened)
+        opened.may_be_away = True
+        own_relay.stop()
+        again = opened.page.get_by_role("button", name="Connect now")
+        again.focus(timeout=WITHIN)
+        own_relay.start()
+        opened.page.keyboard.press("Enter")
+        is_live(opened)
+        expect(again).to_be_hidden()
+        expect(opened.page.locator(".cwm-page-state")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ((), "all are in the relay's archive, for notebooks and exports"),
+        (("--no-archive",), "all are in the relay, as far as it keeps them"),
+    ],
+)
+def test_of_rows_that_have_no_room_it_says_where_they_are(
+    browser: Browser, options: tuple[str, ...], where: str
+) -> None:
+    def small(route: Route) -> None:
+        answer = route.fetch()
+        assert "50_000" in answer.text()
+        route.fulfill(response=answer, body=answer.text().replace("50_000", "200"))
+
+    with live_relay(*options) as relay, dashboard(browser, relay) as opened:
+        opened.page.route("**/log_store.js", small)
+        relay.publish(log_line("numbered", n=n) for n in range(600))
+        opened.page.reload()
+        is_live(opened)
+        expect(opened.rows.filter(has_text="n 599")).to_be_visible(timeout=WITHIN)
+        expect(opened.panel("health")).to_contain_text("hears Redis", timeout=WITHIN)
+        opened.page.locator(".cwm-log-list").focus()
+        opened.page.keyboard.press("Home")
+        opened.page.get_by_role("button", name="Load older rows").click()
+        expect(opened.status).to_contain_text("400", timeout=WITHIN)  # a view that stands still has twice the room
+        opened.page.locator(".cwm-log-list").focus()
+        opened.page.keyboard.press("Home")
+        expect(opened.page.locator(".cwm-log-older")).to_contain_text(f"no room for more rows here: {where}")
 
 
 def test_a_relay_that_kept_nothing_begins_a_new_numbering_beside_the_old_rows(browser: Browser) -> None:
@@ -163,10 +258,10 @@ def test_a_relay_that_kept_nothing_begins_a_new_numbering_beside_the_old_rows(br
         opened.may_be_away = True
         relay.stop()
         relay.start()
-        relay.publish(log_line("numbered", n=n) for n in range(50, 80))
-        expect(opened.status).to_contain_text("81 of", timeout=WITHIN)
+        relay.publish(log_line("numbered", n=n) for n in range(50, 60))
+        expect(opened.status).to_contain_text("61 of", timeout=WITHIN)
         texts = opened.rows.all_inner_texts()
-        assert "n 79" in texts[-1]
+        assert "n 59" in texts[-1]
         assert any("relay restart" in text for text in texts)
 
 

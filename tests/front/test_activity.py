@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 from support.front_page import Front, FrontPage
 from support.panel_states import NOW, busy, normal
 
@@ -164,3 +167,13 @@ def test_selected_text_stays_selected_while_the_seconds_run(page: FrontPage) -> 
     page.page.clock.run_for(3000)
     page.update(number, {**normal("activity"), "cycle_num": 103, "since": NOW - 1})
     assert page.page.evaluate("() => String(getSelection())") == "AsyncClient.send_handling_redirects"
+
+
+def test_no_line_is_painted_through_the_ring_of_the_current_step(page: FrontPage) -> None:
+    page.mount("activity", normal("activity"))
+    box = page.page.locator(".cwm-step[aria-current=step]").bounding_box()
+    assert box is not None
+    # The ring's inside is 6 pixels wide; the line to the next step would go through the right half of it.
+    inside = {"x": round(box["x"] + box["width"] / 2) - 2, "y": round(box["y"]) + 4, "width": 4, "height": 4}
+    picture = imread(BytesIO(page.page.screenshot(clip=inside, animations="disabled")))
+    assert np.ptp(picture[..., :3], axis=(0, 1)).max() < 0.02

@@ -39,7 +39,7 @@ def test_a_document_is_told_with_its_repository_commit_tokens_and_speed(page: Fr
         "1,311 tokens · 0.95 s · 1,380 tokens/s",
     ]
     assert rows.first.locator(".cwm-age").get_attribute("title") == "2026-11-22 23:18:58"
-    assert page.page.locator(".cwm-aside").inner_text() == "1,299 documents"
+    assert page.page.locator(".cwm-aside").inner_text() == "1,299 heard"
 
 
 def test_a_click_on_the_hash_copies_it(page: FrontPage) -> None:
@@ -49,6 +49,28 @@ def test_a_click_on_the_hash_copies_it(page: FrontPage) -> None:
     page.page.locator(".cwm-hash", has_text="copied").wait_for()
     assert page.page.evaluate("navigator.clipboard.readText()") == "4bfb39df"
     page.page.locator(".cwm-hash", has_text="4bfb39df").wait_for()
+
+
+def test_that_it_is_copied_is_announced_also_when_it_is_copied_again(page: FrontPage) -> None:
+    page.page.clock.install(time=NOW - 1)
+    page.page.clock.pause_at(NOW)
+    page.mount("commits", normal("commits"))
+    said = page.page.get_by_role("status")
+    button = page.page.get_by_role("button", name="Copy commit 4bfb39df")
+    button.click()
+    page.page.locator(".cwm-hash", has_text="copied").wait_for()
+    page.page.clock.run_for(10)
+    assert said.text_content() == "Commit 4bfb39df copied"
+    page.page.clock.run_for(6000)
+    page.page.evaluate(
+        "() => { window.news = 0; new MutationObserver(() => { news += 1; })"
+        ".observe(document.querySelector('[role=status]'), { subtree: true, childList: true, characterData: true }); }"
+    )
+    button.click()
+    page.page.locator(".cwm-hash", has_text="copied").wait_for()
+    page.page.clock.run_for(10)
+    assert (said.text_content() or "").strip() == "Commit 4bfb39df copied"
+    assert page.page.evaluate("news") == 1
 
 
 def test_the_hash_is_copied_where_there_is_no_clipboard_object(page: FrontPage) -> None:

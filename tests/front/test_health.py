@@ -58,7 +58,7 @@ def test_the_connection_is_told_by_word_and_light_and_what_to_do(page: FrontPage
 def test_the_next_attempt_is_counted_down(page: FrontPage) -> None:
     page.mount("health", connection(state="reconnecting", reason="no answer", retry_at=NOW + 3))
     notice = page.page.locator(".cwm-notice")
-    assert "The connection was lost: no answer, again in 3 s." in notice.inner_text()
+    assert "The connection was lost: no answer, again in 3 s. What the relay still has of it is" in notice.inner_text()
     page.page.clock.run_for(2000)
     assert "again in 1 s" in notice.inner_text()
     page.page.clock.run_for(2000)
@@ -87,7 +87,7 @@ def test_the_relay_and_what_it_hears_are_told(page: FrontPage) -> None:
     assert part(page, "Redis") == ("good", "hears Redis for 2 h 2 min")
     assert part(page, "Archive") == ("good", "writes")
     assert part(page, "Ollama") == ("good", "reached · qwen2.5-coder:7b · 5.1 GB of video memory")
-    page.update(number, busy("health"))
+    page.update(number, {**busy("health"), "connection": normal("health")["connection"]})
     assert part(page, "Redis") == (
         "bad",
         "does NOT hear Redis since 22:20:50: Error 111 connecting to 127.0.0.1:6379. Connection refused.",
@@ -99,6 +99,58 @@ def test_the_relay_and_what_it_hears_are_told(page: FrontPage) -> None:
     assert part(page, "Relay") == ("bad", "version 0.1.0 · up 1 min · 3 readers · 1 behind · HTTP 503")
     assert part(page, "Redis") == ("muted", "not known")
     assert part(page, "Ollama")[0] == part(page, "Archive")[0] == "muted"
+
+
+@pytest.mark.parametrize("state", ["connecting", "reconnecting", "refused", "closed"])
+def test_what_a_relay_told_that_is_not_heard_any_more_is_told_as_past_and_stands_still(
+    page: FrontPage, state: str
+) -> None:
+    number = page.mount("health", connection(state=state, reason="no answer"))
+    told = {
+        "Relay": ("muted", "was running when last heard · version 0.1.0 · started 21:20:20 · 2 readers"),
+        "Redis": ("muted", "was connected when last heard"),
+        "Archive": ("muted", "was written when last heard"),
+        "Ollama": ("muted", "was reached when last heard · qwen2.5-coder:7b · 5.1 GB of video memory"),
+    }
+    assert {name: part(page, name) for name in told} == told
+    page.page.clock.run_for(90_000)
+    assert {name: part(page, name) for name in told} == told
+    assert page.page.locator(".cwm-part .cwm-tone-good").count() == 0
+    page.update(number, {**busy("health"), "connection": {**busy("health")["connection"], "state": state}})
+    assert part(page, "Redis")[0] == part(page, "Archive")[0] == part(page, "Ollama")[0] == "muted"
+    assert part(page, "Redis")[1].startswith("was NOT connected when last heard: Error 111")
+    assert part(page, "Archive")[1] == "was NOT written when last heard: No space left on device"
+    assert part(page, "Ollama")[1] == "was NOT reached when last heard: connection refused"
+    assert page.page.locator(".cwm-part .cwm-tone-bad").count() == 0
+    # Nothing was ever heard, but that it does not answer.
+    bare = {"connection": connection(state=state)["connection"], "relay": {"problem": "The relay does not answer."}}
+    page.update(number, bare)
+    assert part(page, "Relay") == ("muted", "The relay does not answer.")
+    assert part(page, "Redis") == ("muted", "not known")
+
+
+def test_no_line_breaks_within_an_option(page: FrontPage) -> None:
+    page.mount("health", {**connection(state="connecting"), "ollama": None})
+    heights = set()
+    for width in range(240, 480, 3):
+        page.page.set_viewport_size({"width": width, "height": 600})
+        options = page.page.locator(".cwm-option")
+        assert options.evaluate_all("all => all.map((one) => [one.textContent, one.getClientRects().length])") == [
+            ["-m", 1],
+            ["--ollama", 1],
+        ]
+        line = page.page.locator(".cwm-part-text", has=page.page.get_by_text("--ollama"))
+        heights.add(line.bounding_box()["height"])  # type: ignore[index]
+    assert len(heights) > 1
+    assert line.inner_text() == "not looked at; the relay's option --ollama does"
+
+
+def test_whoever_shows_it_may_say_what_was_dropped(page: FrontPage) -> None:
+    number = page.mount("health", normal("health"))
+    dropped = page.page.locator(".cwm-fact dd").nth(3)
+    assert dropped.get_attribute("title") == "Records that your callbacks and loops were too slow for"
+    page.update(number, {**normal("health"), "dropped_title": "Rows of a flood"})
+    assert dropped.get_attribute("title") == "Rows of a flood"
 
 
 def test_each_gap_is_told_in_words_with_its_times(page: FrontPage) -> None:

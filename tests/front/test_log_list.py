@@ -29,7 +29,7 @@ def test_rows_show_time_level_component_event_and_what_matters(page: LogPage) ->
     log = page.mount([row, event])
     lines = [text for text, _ in log.in_sight]
     assert lines == [
-        "22:56:47.000ERRORdaemondocumentation_failedParser.parse · Connection refused",
+        "22:56:47.000ERRORdaemondocumentation_failedConnection refused · Parser.parse",
         "22:56:48.250eventgeneratingloop · in click",
     ]
 
@@ -77,7 +77,7 @@ def test_what_is_read_keeps_its_place_when_the_oldest_rows_go(page: LogPage) -> 
 
 def test_a_row_that_is_read_is_kept_by_standing_still_before_it_would_go(page: LogPage) -> None:
     log = page.mount(log_rows(1, 1000), capacity=1000)
-    log.wheel(-19_000)
+    log.wheel(-19_200)
     log.wait_sight("/event_1?\\d\\d$/.test(rows[0]?.[0])")
     log.settle()
     before = log.in_sight
@@ -207,8 +207,142 @@ def test_a_list_that_was_hidden_is_where_it_was(page: LogPage) -> None:
     log.add(log_rows(501, 520))
     log.settle()
     page.page.evaluate("panels[0].el.style.display = ''")
-    log.wait_sight("rows.length > 5")
+    log.wait_sight(f"rows.length >= {len(before)}")
     assert log.in_sight == before
+
+
+def test_a_row_that_is_pressed_is_selected_and_stays_while_rows_come(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 60))
+    box = log.row("event_57").bounding_box()
+    assert box is not None
+    page.page.mouse.move(box["x"] + 200, box["y"] + 12)
+    page.page.mouse.down()
+    log.add(log_rows(61, 63))
+    log.fresh.get_by_text("3 new").wait_for()
+    page.page.mouse.move(box["x"] + 200, box["y"] - 60)
+    page.page.mouse.up()
+    log.wait_view("JSON.stringify(view.selected) === '[57]' && view.last === 63")
+    after = log.row("event_57").bounding_box()
+    assert after == box
+    page.page.mouse.move(box["x"] + 200, box["y"] + 12)
+    page.page.keyboard.down("Shift")
+    page.page.mouse.down()
+    log.wait_view("JSON.stringify(view.selected) === '[57]'")
+    page.page.mouse.move(box["x"] + 200, box["y"] - 36)
+    page.page.mouse.up()
+    page.page.mouse.down()
+    log.wait_view("JSON.stringify(view.selected) === '[55,56,57]'")
+    page.page.mouse.up()
+    page.page.keyboard.up("Shift")
+
+
+def test_a_tap_selects_the_row_on_which_it_began(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 60))
+    told = page.page.evaluate(
+        """() => {
+          const row = [...document.querySelectorAll(".cwm-log-row")].find(one => one.textContent.includes("event_58"));
+          const list = document.querySelector(".cwm-log-list");
+          const how = { bubbles: true, isPrimary: true, button: 0, pointerType: "touch", detail: 1 };
+          row.dispatchEvent(new PointerEvent("pointerdown", how));
+          const early = document.querySelectorAll(".cwm-log-selected").length;
+          list.dispatchEvent(new PointerEvent("click", how));
+          return early;
+        }"""
+    )
+    assert told == 0  # a finger may be about to scroll
+    log.wait_view("JSON.stringify(view.selected) === '[58]'")
+    page.page.evaluate("[...document.querySelectorAll('.cwm-log-row')].at(-1).click()")  # as a screen reader does
+    log.wait_view("JSON.stringify(view.selected) === '[60]'")
+
+
+def test_a_hidden_tab_keeps_the_row_that_is_read(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 1000), capacity=1000)
+    log.wheel(-19_200)
+    log.wait_sight("/event_1?\\d\\d$/.test(rows[0]?.[0])")
+    log.settle()
+    before = log.in_sight
+    page.page.evaluate("() => { window.frames_ = requestAnimationFrame; window.requestAnimationFrame = () => 0; }")
+    for start in range(1001, 4000, 50):
+        log.add(log_rows(start, start + 49))
+    page.page.evaluate("() => { window.requestAnimationFrame = window.frames_; }")
+    log.add(log_rows(5000, 5000))
+    log.el.locator(".cwm-log-notice", has_text="the rows you read were about to make room").wait_for()
+    assert log.in_sight == before
+
+
+def test_heavy_rows_leave_no_room_for_older_ones_and_it_is_said(page: LogPage) -> None:
+    page.page.evaluate(
+        "at => { window.heavy = Array.from({ length: 40 }, (_, i) => "
+        "[1000 + i, at + i, 'codeworm:logs', { event: `event_${1000 + i}`, text: 'x'.repeat(1000) }]); }",
+        START,
+    )
+    log = page.mount(None, heaviest=20_000, height=160)
+    page.page.evaluate("storeOf('one').fill(heavy, false)")
+    log.wait_last("event_1039")
+    log.wheel(-10_000)
+    log.el.locator(".cwm-log-notice", has_text="older rows have no room beside new ones").wait_for()
+    page.page.wait_for_function("() => panels[0].answers.length === 1")
+    log.answer([log_row(i, text="x" * 1000) for i in range(900, 1000)])
+    log.wheel(-10_000)
+    log.el.get_by_text("no room for more rows here: all are in mon.logs.df").wait_for()
+    assert not log.el.get_by_role("button", name="Load older rows").is_visible()
+
+
+def test_a_slow_drag_of_the_scroll_bar_reaches_the_beginning(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 2000))
+    # Only the clock is moved on: each scroll of the drag is real.
+    page.page.evaluate(
+        "() => { const now = performance.now.bind(performance); window.later = 0; performance.now = () => now() + later; }"
+    )
+    try:
+        page.page.evaluate(
+            "document.querySelector('.cwm-log-list').dispatchEvent("
+            "new PointerEvent('pointerdown', { bubbles: true, isPrimary: true, button: 0, buttons: 1, pointerType: 'mouse' }))"
+        )
+        for top in (30_000, 20_000, 0):
+            page.page.evaluate(
+                "top => { later += 3000; document.querySelector('.cwm-log-list').scrollTop = top; }", top
+            )
+            log.settle()
+        log.wait_first("event_1")
+        log.page.wait_for_function("() => panels[0].asked.length === 1")
+    finally:
+        page.page.evaluate("delete performance.now")
+
+
+def test_the_handle_to_make_the_list_taller_is_below_its_scroll_bar(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 500))
+    place = log.el.locator(".cwm-log-place").bounding_box()
+    box = log.list.bounding_box()
+    assert place is not None
+    assert box is not None
+    assert place["y"] + place["height"] - box["y"] - box["height"] >= 16
+    page.page.mouse.move(place["x"] + place["width"] - 5, place["y"] + place["height"] - 5)
+    page.page.mouse.down()
+    page.page.mouse.move(place["x"] + place["width"] - 5, place["y"] + place["height"] + 55, steps=3)
+    page.page.mouse.up()
+    page.page.wait_for_function(
+        "was => document.querySelector('.cwm-log-list').offsetHeight >= was + 50", arg=box["height"]
+    )
+
+
+def test_of_two_views_that_speaks_which_was_touched_last(page: LogPage) -> None:
+    one = page.mount(log_rows(1, 50), height=160)
+    other = page.mount(height=160)
+    one.wait_view("view.last === 50")
+    one.query.fill("event_5")
+    one.wait_view("view.query === 'event_5'")
+    one.add(log_rows(51, 51))
+    one.wait_view("view.last === 51")
+    assert other.view is None
+    other.list.click(position={"x": 100, "y": 60})
+    other.wait_view("view.query === '' && view.selected.length === 1")
+    page.page.evaluate("panels[0].views.length = 0")
+    one.add(log_rows(52, 52))
+    other.wait_view("view.last === 52")
+    assert one.view is None
+    page.page.evaluate("panels[1].dispose()")
+    one.wait_view("view.query === 'event_5' && view.last === 52")
 
 
 def test_a_disposed_panel_leaves_nothing_and_hears_nothing(page: LogPage) -> None:

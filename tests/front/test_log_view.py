@@ -89,7 +89,7 @@ def test_a_mistake_is_told_and_the_last_good_filter_stays(page: LogPage) -> None
 
 def test_a_slow_regex_is_switched_off_and_the_page_answers(page: LogPage) -> None:
     log = page.mount([log_row(i, text="x" * 3900) for i in range(1, 200)])
-    log.query.fill("/x*x*x*x*y/")
+    log.query.fill("/x*x*x*y/")
     log.el.get_by_text("this regex is too slow: the filter is off").wait_for()
     log.wait_status("199 rows")
 
@@ -338,6 +338,178 @@ def test_what_was_shown_before_is_shown_again(page: LogPage) -> None:
     log.wait_status("2 of 4 rows")
     assert log.query.input_value() == "event_1"
     log.wait_view("view.query === 'event_1' && view.component === 'daemon' && view.levels.length === 2")
+
+
+def test_escape_closes_then_clears_the_selection_then_the_filter(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 30))
+    log.query.fill("event_2")
+    log.wait_status("11 of 30 rows")
+    log.row("event_21").click()
+    page.page.keyboard.press("Enter")
+    log.el.locator(".cwm-log-details").wait_for()
+    log.wait_view("view.selected.length === 1")
+    page.page.keyboard.press("Escape")
+    log.el.locator(".cwm-log-details").wait_for(state="hidden")
+    assert log.row("event_21").get_attribute("aria-selected") == "true"
+    page.page.keyboard.press("Escape")
+    log.wait_view("view.selected.length === 0 && view.query === 'event_2'")
+    assert log.list.get_attribute("aria-activedescendant") is None
+    page.page.keyboard.press("Escape")
+    log.wait_status("30 rows")
+
+
+def test_single_rows_are_added_and_taken_away_while_a_record_is_open(page: LogPage) -> None:
+    log = page.mount(log_rows(51, 60))
+    log.row("event_58").click()
+    log.row("event_55").click(modifiers=["ControlOrMeta"])
+    log.row("event_56").click(modifiers=["ControlOrMeta"])
+    page.page.keyboard.press("Enter")
+    title = log.el.locator(".cwm-log-details-title")
+    title.get_by_text("event_56").wait_for()
+    log.row("event_55").click(modifiers=["ControlOrMeta"])
+    title.get_by_text("event_55").wait_for()
+    log.wait_view("JSON.stringify(view.selected) === '[56,58]'")
+
+
+def test_the_focus_stays_in_the_list_when_a_button_that_was_pressed_goes(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 60))
+    focused = "document.activeElement.className"
+    log.query.fill("none has this")
+    empty = log.el.locator(".cwm-log-empty").get_by_role("button", name="Clear filter")
+    empty.focus()
+    page.page.keyboard.press("Enter")
+    empty.wait_for(state="hidden")
+    assert page.page.evaluate(focused) == "cwm-log-list"
+    log.query.fill("event_5")
+    log.wait_status("11 of 60 rows")
+    log.el.locator(".cwm-log-buttons").get_by_role("button", name="Clear filter").press("Enter")
+    log.wait_status("60 rows")
+    assert page.page.evaluate(focused) == "cwm-log-list"
+    page.page.keyboard.press("Home")
+    log.wait_first("event_1")
+    log.fresh.press("Enter")
+    log.wait_last("event_60")
+    assert page.page.evaluate(focused) == "cwm-log-list"
+    log.query.fill("event_1")
+    log.wait_status("11 of 60 rows")
+    log.query.fill("event_60")
+    log.wait_status("1 of 60 rows")
+    log.el.get_by_role("button", name="Load older rows").press("Enter")
+    log.el.get_by_text("loading older rows").wait_for()
+    assert page.page.evaluate(focused) == "cwm-log-list"
+
+
+def test_arrows_go_on_from_where_end_and_home_went(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 200), is_all=True)
+    key = page.page.keyboard.press
+    log.list.focus()
+    key("Home")
+    log.wait_first("event_1")
+    log.row("event_3").first.click()
+    key("End")
+    log.wait_last("event_200")
+    key("ArrowUp")
+    log.wait_view("JSON.stringify(view.selected) === '[199]'")
+    log.wait_last("event_200")
+    key("Home")
+    log.wait_first("event_1")
+    key("ArrowDown")
+    log.wait_view("JSON.stringify(view.selected) === '[2]'")
+    key("End")
+    log.wait_last("event_200")
+    log.add(log_rows(201, 300))
+    log.wait_last("event_300")
+    key("ArrowUp")
+    log.wait_view("JSON.stringify(view.selected) === '[300]'")
+    log.wait_last("event_300")
+
+
+def test_one_cycle_alone_stays_whole_when_older_rows_begin_it_earlier(page: LogPage) -> None:
+    rows = cycle_rows(100, 7)
+    more = [108, START + 104, "codeworm:logs", {"event": "push_successful", "level": "info"}]
+    log = page.mount(rows[1:])
+    log.row("analyzingtarget_7").click()
+    page.page.keyboard.press("y")
+    log.wait_status("4 of 6 rows")
+    log.el.get_by_role("button", name="Load older rows").click()
+    log.answer(rows[:1], is_all=True)
+    log.wait_status("5 of 7 rows")
+    log.add([more])
+    log.wait_status("6 of 8 rows")
+    page.page.keyboard.press("y")
+    log.wait_status("8 rows")
+
+
+def test_one_cycle_alone_is_the_same_one_standing_still_and_going_on(page: LogPage) -> None:
+    rows = cycle_rows(100, 7)
+    more = [108, START + 104, "codeworm:logs", {"event": "push_successful", "level": "info"}]
+    log = page.mount(rows[1:], height=300)
+    log.row("analyzingtarget_7").click()
+    log.el.get_by_role("button", name="Pause").click()
+    log.el.get_by_role("button", name="Only this cycle").click()
+    log.wait_status("4 of 6 rows")
+    log.el.get_by_role("button", name="Load older rows").click()
+    log.answer(rows[:1], is_all=True)
+    log.wait_status("5 of 7 rows")
+    log.add([more])
+    log.fresh.get_by_text("1 new").wait_for()
+    log.el.get_by_role("button", name="Go on").click()
+    log.wait_status("5 of 7 rows")
+    log.wait_last("push_successful")
+
+
+def test_a_record_keeps_its_white_space(page: LogPage) -> None:
+    text = "a    b\u00a0c  return\n  x\t\u202ey"
+    log = page.mount([log_row(1, "x", error=text)])
+    log.el.locator(".cwm-log-row").first.dblclick()
+    told = log.el.locator(".cwm-log-json").evaluate("el => el.textContent")
+    assert json.loads(told)["error"] == text
+    assert "\u202e" not in told
+
+
+def test_a_regex_that_was_too_slow_is_not_begun_again_unasked(page: LogPage) -> None:
+    rows = [log_row(i, text="x" * 3900) for i in range(1, 50)]
+    log = page.mount(rows)
+    log.query.fill("/x*x*x*z/")
+    log.el.get_by_text("this regex is too slow: the filter is off").wait_for()
+    log.wait_view("view.query === ''")
+    again = page.mount(rows, name="other", view={"query": "/x*x*x*z/"})
+    again.el.get_by_text("this regex is too slow: the filter is off").wait_for()
+    again.wait_status("49 rows")
+    assert again.query.input_value() == ""
+
+
+def test_who_has_come_to_the_strip_is_not_told_of_each_row(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 60))
+    bars = log.el.get_by_role("slider")
+    page.page.wait_for_function("() => document.querySelector('.cwm-log-bars').getAttribute('aria-valuetext')")
+    bars.focus()
+    before = bars.get_attribute("aria-valuetext")
+    end = log.el.locator(".cwm-log-to")
+    was = end.inner_text()
+    log.add(log_rows(400, 460))
+    page.page.wait_for_function("was => document.querySelector('.cwm-log-to').textContent !== was", arg=was)
+    assert bars.get_attribute("aria-valuetext") == before
+    log.list.focus()
+    log.add(log_rows(900, 960))
+    page.page.wait_for_function(
+        "was => document.querySelector('.cwm-log-bars').getAttribute('aria-valuetext') !== was", arg=before
+    )
+
+
+def test_the_component_has_no_mark_that_hides_its_words(page: LogPage) -> None:
+    log = page.mount(mixed())
+    box = log.el.get_by_label("Component")
+    box.hover()
+    marked = box.screenshot()
+    box.evaluate("el => el.removeAttribute('list')")
+    assert box.screenshot() == marked
+
+
+def test_on_a_touch_screen_inputs_are_large_enough_not_to_be_enlarged(front: Front) -> None:
+    with log_page(front, width=390, has_touch=True, is_mobile=True) as page:
+        log = page.mount(mixed())
+        assert log.query.evaluate("el => getComputedStyle(el).fontSize") == "16px"
 
 
 def test_a_screen_reader_is_told_of_new_rows_seldom(front: Front) -> None:

@@ -11,7 +11,48 @@ from support.front_page import Front, FrontPage
 pytestmark = pytest.mark.browser
 
 HARNESS = """
-import { History } from "/front/page_history.js";
+import { History, PageStore } from "/front/page_history.js";
+const settled = (store) => new Promise((done) => {
+  const look = () => (store.isBusy ? setTimeout(look) : done());
+  look();
+});
+const told = (store) => {
+  const rows = [];
+  for (let n = store.first; n < store.end; n += 1) rows.push(store.channel(n) === "gap" ? "gap" : store.data(n).name);
+  return rows.join(" ");
+};
+
+// A log as the panel has it: what it asks for goes into the store that it looks at.
+window.log = async ({ rows, entries, steps, count, capacity }) => {
+  const store = new PageStore({ capacity });
+  store.add(rows);
+  await settled(store);
+  const asked = [];
+  const get = async (path, query) => {
+    asked.push({ ...query });
+    const begin = query.cursor === undefined ? 0 : Number(query.cursor);
+    const found = query.until === undefined ? entries : entries.filter((one) => one.received_at <= Number(query.until));
+    const all = query.cursor === undefined ? found : entries;
+    const page = all.slice(begin, begin + count);
+    const next = begin + page.length + (query.cursor === undefined ? entries.length - found.length : 0);
+    return { entries: page, next: next < entries.length ? String(next) : null };
+  };
+  const history = new History(get, () => ({ epoch: "e", base: 0 }), () => store.asking);
+  const seen = [];
+  let view = store;
+  for (const step of steps) {
+    if (step === "pause") view = store.frozen();
+    else if (step === "go on") view = store;
+    else {
+      const before = view.firstOffset;
+      const answer = await history.older(before, count);
+      if (step === "ask") view.addOlder(answer.rows, answer.isAll);
+      if (answer.problem) seen.push(answer.problem);
+    }
+    seen.push(told(view));
+  }
+  return { seen, asked };
+};
 window.ask = async ({ pages, before, count, at, base, times }) => {
   const asked = [];
   const get = async (path, query) => {
@@ -20,12 +61,16 @@ window.ask = async ({ pages, before, count, at, base, times }) => {
     if (typeof page === "string") throw new Error(page);
     return page;
   };
-  const history = new History(get, () => ({ epoch: "e", base: base ?? 0 }), () => at ?? null);
+  const store = new PageStore();
+  if (at !== undefined) store.add([[before, at, "codeworm:logs", { n: 1 }]]);
+  await settled(store);
+  const history = new History(get, () => ({ epoch: "e", base: base ?? 0 }), () => store.asking);
   const answers = [];
   let place = before;
   for (let time = 0; time < (times ?? 1); time += 1) {
     const answer = await history.older(place, count);
     answers.push(answer);
+    store.addOlder(answer.rows, answer.isAll);
     place = answer.rows.find((row) => row[0] !== null)?.[0] ?? place;
   }
   return { answers, asked };
@@ -106,3 +151,66 @@ def test_a_relay_that_does_not_answer_is_a_problem_in_words(page: FrontPage) -> 
 def test_what_is_no_entry_is_left_out(page: FrontPage) -> None:
     ((answer,), _) = ask(page, told(None, 5, "x", {}, {"gap": None}, entry(7)))
     assert [row[0] for row in answer["rows"]] == [7]
+
+
+def named(name: str, offset: int, at: float, *, epoch: str = "former") -> dict[str, Any]:
+    return {
+        "epoch": epoch,
+        "offset": offset,
+        "received_at": at,
+        "channel": "codeworm:logs",
+        "data": {"name": name},
+    }
+
+
+FORMER = [named(f"f{number}", number, 1000.0 + number) for number in range(20, 7, -1)]
+OURS = [named(f"e{number}", number, 2000.0 + number, epoch="e") for number in range(3, 0, -1)]
+HELD = "e1 e2 e3"
+# The first page begins with the oldest row that is held, so a second is asked for.
+FIRST = f"f14 f15 f16 f17 f18 f19 f20 {HELD}"
+SECOND = f"f10 f11 f12 f13 {FIRST}"
+
+
+def rows_of(*entries: dict[str, Any]) -> list[Any]:
+    return [[one["offset"], one["received_at"], one["channel"], one["data"]] for one in reversed(entries)]
+
+
+def log(page: FrontPage, *steps: str, **given: Any) -> list[str]:
+    said: dict[str, Any] = {"rows": rows_of(*OURS), "entries": [*OURS, *FORMER], "count": 4, "steps": steps} | given
+    seen: list[str] = page.page.evaluate("given => log(given)", said)["seen"]
+    return seen
+
+
+def test_rows_of_a_former_numbering_come_page_by_page(page: FrontPage) -> None:
+    assert log(page, "ask", "ask", "ask") == [FIRST, SECOND, f"f8 f9 {SECOND}"]
+
+
+def test_an_answer_that_was_not_kept_leaves_no_hole(page: FrontPage) -> None:
+    assert log(page, "lose", "ask", "lose", "ask") == [HELD, FIRST, FIRST, SECOND]
+
+
+def test_what_a_paused_view_was_given_is_asked_for_again_when_it_goes_on(page: FrontPage) -> None:
+    steps = ("pause", "ask", "ask", "go on", "ask", "ask")
+    assert log(page, *steps) == [HELD, FIRST, SECOND, HELD, FIRST, SECOND]
+    assert log(page, "ask", "pause", "ask", "go on", "ask") == [FIRST, FIRST, SECOND, FIRST, SECOND]
+
+
+def test_rows_for_which_there_was_no_room_come_when_they_are_asked_for_again(page: FrontPage) -> None:
+    seen = log(page, "ask", "pause", "ask", capacity=5)
+    assert seen == [f"f19 f20 {HELD}", f"f19 f20 {HELD}", f"f14 f15 f16 f17 f18 f19 f20 {HELD}"]
+
+
+def test_a_row_that_was_heard_before_the_numbering_changed_does_not_come_twice(page: FrontPage) -> None:
+    gap = [None, 2000.5, "gap", {"cause": "relay_restart", "started_at": 1020, "ended_at": 2000.5}]
+    later = [[100 + offset, *rest] for offset, *rest in rows_of(*OURS)]
+    held = [*rows_of(*FORMER[:2]), gap, *later]
+    assert log(page, "ask", rows=held) == [f"f12 f13 f14 f15 f16 f17 f18 f19 f20 gap {HELD}"]
+
+
+def test_rows_that_are_alike_are_each_a_row(page: FrontPage) -> None:
+    alike = [named("same", number, 1500.0) for number in range(6, 0, -1)]
+    held = rows_of(*alike[:2])
+    seen = log(page, "ask", "ask", rows=held, entries=alike, count=1)
+    assert seen == ["same same same", "same same same same"]
+    ours = [named("same", number, 1500.0, epoch="e") for number in range(6, 0, -1)]
+    assert log(page, "ask", rows=rows_of(*ours[:2]), entries=ours, count=10) == [" ".join(["same"] * 6)]

@@ -24,14 +24,42 @@ def page(front: Front) -> Iterator[FrontPage]:
 def test_the_counters_are_told_and_what_is_not_known_is_a_dash(page: FrontPage) -> None:
     number = page.mount("stats", normal("stats"), at=NOW)
     assert page.page.locator(".cwm-tile").all_inner_texts() == [
-        "1,299\nTotal",
-        "27\nToday",
-        "189\n7 days",
-        "712\n30 days",
+        "Total\n1,299",
+        "Today\n27",
+        "7 days\n189",
+        "30 days\n712",
     ]
     page.update(number, busy("stats"))
     assert page.page.locator(".cwm-tile dd").all_inner_texts() == ["99", "27", "\u2013", "\u2013"]
     assert page.page.locator(".cwm-tile dd").nth(2).get_attribute("title") == "Not known yet"
+
+
+def test_a_counter_is_named_before_its_value_but_the_value_stands_above_its_name(page: FrontPage) -> None:
+    page.mount("stats", normal("stats"), at=NOW)
+    found = page.page.locator(".cwm-tile").evaluate_all(
+        "all => all.map((one) => [...one.children].map((part) => [part.tagName, part.getBoundingClientRect().top]))"
+    )
+    for (first, low), (second, high) in found:
+        assert (first, second) == ("DT", "DD")
+        assert high < low
+
+
+def test_a_share_of_all_stays_in_its_column(page: FrontPage) -> None:
+    page.mount("stats", {**normal("stats"), "by_repo": [["click", 456]]}, at=NOW)
+    share = page.page.get_by_role("list", name="By repository").locator(".cwm-bar-share")
+    assert share.inner_text() == "100 %"
+    assert share.evaluate("one => one.scrollWidth - one.clientWidth") == 0
+
+
+def test_no_line_breaks_within_an_option(page: FrontPage) -> None:
+    page.mount("stats", busy("stats"), at=NOW)
+    lines = set()
+    for width in range(240, 420, 3):
+        page.page.set_viewport_size({"width": width, "height": 600})
+        lines.add(page.page.locator(".cwm-note").bounding_box()["height"])  # type: ignore[index]
+        assert page.page.locator(".cwm-note .cwm-option").evaluate("one => one.getClientRects().length") == 1
+    assert len(lines) > 1
+    assert page.page.locator(".cwm-note").inner_text().endswith("for totals start the relay with --codeworm-db.")
 
 
 def test_success_and_failures_in_a_row_are_told(page: FrontPage) -> None:

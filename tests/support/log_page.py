@@ -183,11 +183,13 @@ class LogPage:
         is_all: bool = False,
         name: str = "one",
         capacity: int | None = None,
+        heaviest: int | None = None,
         view: dict[str, Any] | None = None,
         height: int | None = 240,
     ) -> LogPanel:
         """Show a log panel; a second one of the same name shares the first one's rows."""
-        options = {} if capacity is None else {"capacity": capacity}
+        given = {"capacity": capacity, "heaviest": heaviest}
+        options = {name: value for name, value in given.items() if value is not None}
         text = json.dumps(
             {"name": name, "rows": rows, "isAll": is_all, "options": options, "view": view, "height": height}
         )
