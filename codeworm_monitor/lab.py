@@ -31,7 +31,7 @@ _CELLS: tuple[tuple[str, str], ...] = (
     ),
     (
         "code",
-        "from codeworm_monitor import connect\n\nmon = connect()  # the relay that runs on this machine\nmon",
+        "from codeworm_monitor import connect\n\nmon = connect()  # the relay that runs on this machine\nmon  # the live dashboard: it goes on while other cells run",
     ),
     (
         "markdown",

@@ -114,6 +114,7 @@ LOOK_FOR_ROWS = """
 (() => {
   const look = () => {
     if (document.querySelector(".jp-Notebook .jp-Cell")) window.bookAt ??= performance.now();
+    if (KERNEL?.connectionStatus === "connected") window.kernelAt ??= performance.now();
     if (document.querySelector("ROWS")) window.rowsAt ??= performance.now();
     else requestAnimationFrame(look);
   };
@@ -284,19 +285,24 @@ def blocked(notebook: Notebook, seconds: float) -> Iterator[Figure]:
     notebook.interrupt()
 
 
-def reloaded(notebook: Notebook) -> Iterator[Figure]:
+def reloaded(notebook: Notebook, meanwhile: str) -> Iterator[Figure]:
     """A reload of the page."""
     notebook.save()
-    notebook.page.add_init_script(LOOK_FOR_ROWS.replace("ROWS", ROWS))
-    both = []
-    for _ in range(3):
+    kernel_at_last = KERNEL.replace("?", "").replace(".", "?.")
+    notebook.page.add_init_script(LOOK_FOR_ROWS.replace("ROWS", ROWS).replace("KERNEL", kernel_at_last))
+    all_three = []
+    for _ in range(5):
         notebook.page.reload()
         notebook.page.wait_for_function("window.rowsAt")
-        both.append(notebook.page.evaluate("[window.rowsAt / 1000, window.bookAt / 1000]"))
+        all_three.append(
+            notebook.page.evaluate("[window.rowsAt, window.bookAt, window.kernelAt].map((ms) => ms / 1000)")
+        )
         notebook.wait_ready()
-    rows, book = sorted(both)[1]
-    text = f"{rows:.2f} s (the notebook itself: {book:.2f} s)"
-    yield Figure("reload → rows visible (median of 3)", text, "≤ 2 s", rows <= 2)
+    rows, book, kernel = sorted(all_three)[2]
+    text = (
+        f"{rows:.2f} s (the application shows the notebook after {book:.2f} s and has its kernel after {kernel:.2f} s)"
+    )
+    yield Figure(f"reload → rows visible (median of 5), {meanwhile}", text, "≤ 2 s", rows <= 2)
 
 
 def flooded(lab: Lab, relay: LiveRelay, seconds: float) -> Iterator[Figure]:
@@ -366,7 +372,13 @@ def measured(phases: list[str], *, seconds: float, minutes: int) -> Iterator[Fig
                 yield from blocked(notebook, pause)
             if "reload" in phases:
                 notebook.wait_ready()
-                yield from reloaded(notebook)
+                yield from reloaded(notebook, "5,000 rows/s")
+        if "reload" in phases:
+            with published(relay, 1), lab.notebook(*cells) as notebook:
+                notebook.run(0)
+                first_rows(notebook, 1)
+                notebook.wait_ready()
+                yield from reloaded(notebook, "a row a second")
 
 
 def main() -> int:
