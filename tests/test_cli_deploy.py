@@ -154,13 +154,18 @@ def test_what_cannot_be_used_is_one_plain_line_and_status_2(words: list[str], sa
     assert told.stdout == ""
 
 
-def test_a_wheel_holds_the_templates(tmp_path: Path) -> None:
+def test_a_wheel_holds_every_file_of_the_package(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     told = subprocess.run(words, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
-        held = {name for name in file.namelist() if "deployment/templates/" in name}
-    there = (ROOT / "codeworm_monitor/deployment/templates").iterdir()
-    assert held == {f"codeworm_monitor/deployment/templates/{path.name}" for path in there}
-    assert len(held) == 9
+        held = {name for name in file.namelist() if name.startswith("codeworm_monitor/")}
+    package = ROOT / "codeworm_monitor"
+    there = {path.relative_to(ROOT) for path in package.rglob("*") if path.is_file()}
+    caches = {path for path in there if any(part.startswith((".", "__pycache__")) for part in path.parts[:-1])}
+    assert held == {path.as_posix() for path in there - caches}
+    # The comparison shows nothing of a kind of file that is missing from both.
+    folders = [name.rpartition("/")[0] for name in held]
+    assert folders.count("codeworm_monitor/deployment/templates") == 9
+    assert {"codeworm_monitor/py.typed", "codeworm_monitor/front/log.js", "codeworm_monitor/front/log.css"} <= held

@@ -91,8 +91,8 @@ def test_each_silence_is_found_at_its_time(pauses: list[int], limit: int) -> Non
 
 
 def test_a_storm_in_the_past_is_a_few_notices() -> None:
-    storm = lines(*(number / 100 for number in range(100_000)), event="documentation_failed", level="error")
-    assert tried(FailuresInARow(3, cooldown=0), storm) == [("fired", 0.02)]
+    storm = lines(*(number / 20 for number in range(20_000)), event="documentation_failed", level="error")
+    assert tried(FailuresInARow(3, cooldown=0), storm) == [("fired", 0.1)]
     assert len(tried(OnRecord(level="error", remind="5min"), storm)) == 4
 
 
