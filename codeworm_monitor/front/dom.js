@@ -69,6 +69,15 @@ export function setAttribute(el, name, value) {
 }
 
 /**
+ * On "focusin": keep the keys from being shortcuts of JupyterLab and Notebook, which would delete a cell by "dd". Notebook
+ * hears of a key before all others, and both ask only what has the focus, not what is around it.
+ * @param {FocusEvent} event
+ */
+export function keepKeys(event) {
+  setAttribute(event.target, "data-lm-suppress-shortcuts", "true");
+}
+
+/**
  * Set the text of an element that holds nothing else; nothing happens if it is so already.
  * @param {Element} el
  * @param {string} text

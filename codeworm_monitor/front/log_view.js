@@ -2,7 +2,7 @@
  * One view of the log: what it shows, and how controls, list, strip and record work together.
  */
 
-import { h } from "./dom.js";
+import { h, keepKeys } from "./dom.js";
 import { Announcer } from "./log_announcer.js";
 import { Conditions } from "./log_conditions.js";
 import { Controls } from "./log_controls.js";
@@ -113,7 +113,7 @@ export class LogView {
     this.el = h(
       "section",
       {
-        ...{ class: "cwm-panel cwm-log", "aria-label": "Log", "data-lm-suppress-shortcuts": "true" },
+        ...{ class: "cwm-panel cwm-log", "aria-label": "Log", onfocusin: keepKeys },
         onkeydown: (event) => handleKey(event, this._actions()),
       },
       h("header", { class: "cwm-head" }, h("h2", { class: "cwm-title", text: "Log" }), this._words.aside),

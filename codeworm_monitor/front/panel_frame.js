@@ -2,7 +2,7 @@
  * What the panels share: their frame, a timer that rests while nobody looks, and small pieces.
  */
 
-import { h, replace, setAttribute, setText, setTitled } from "./dom.js";
+import { h, keepKeys, replace, setAttribute, setText, setTitled } from "./dom.js";
 import { DASH } from "./format.js";
 
 /** Seconds between two announcements to a screen reader. */
@@ -19,8 +19,7 @@ export function panelFrame(el, name, title) {
   const aside = h("div", { class: "cwm-aside" });
   const body = h("div", { class: "cwm-body" });
   const head = h("header", { class: "cwm-head" }, h("h2", { class: "cwm-title", text: title }), aside);
-  // JupyterLab's shortcuts would take Enter and the arrows away from buttons and lists.
-  const root = h("section", { class: `cwm-panel cwm-${name}`, "aria-label": title, "data-lm-suppress-shortcuts": "true" }, head, body);
+  const root = h("section", { class: `cwm-panel cwm-${name}`, "aria-label": title, onfocusin: keepKeys }, head, body);
   el.append(root);
   return { root, aside, body, remove: () => root.remove() };
 }

@@ -299,6 +299,8 @@ def test_keys_work_the_log_and_are_no_shortcuts_of_the_application(lab: Lab) -> 
         page.keyboard.press("Enter")
         page.keyboard.press("Escape")
         expect(box).to_have_value("")
+        listed.focus()
+        page.keyboard.type("ddx00abm1")
         assert page.evaluate(state) == before
         assert page.locator(".jp-Dialog").count() == 0
         assert of_ours(notebook.complaints) == []

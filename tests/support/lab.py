@@ -1,4 +1,4 @@
-"""A real JupyterLab with real kernels, seen and worked through a headless Chromium."""
+"""A real JupyterLab or Notebook 7 with real kernels, seen and worked through a headless Chromium."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.chromium import Complaints, Look
 from support.servers import free_port
 from support.waiting import until
 
-__all__ = ["KERNEL", "PATIENCE", "Lab", "Notebook", "isolated_jupyter", "jupyterlab"]
+__all__ = ["KERNEL", "PATIENCE", "Lab", "Notebook", "Notebook7", "isolated_jupyter", "jupyterlab", "notebook7"]
 
 PATIENCE = 30_000
 """Milliseconds that any wait in the browser may take on a busy machine."""
@@ -59,7 +59,7 @@ def isolated_jupyter(folder: Path) -> dict[str, str]:
 
 
 class Notebook:
-    """A notebook that is open in JupyterLab.
+    """A notebook that is open in JupyterLab, or in Notebook 7, which is made of the same parts.
 
     Args:
         page: The browser's page that shows it.
@@ -245,6 +245,17 @@ class Lab:
         return self._page
 
 
+class Notebook7(Lab):
+    """A running Notebook 7, which shows every notebook in a page of its own, and a browser in front of it."""
+
+    def _at(self, path: Path) -> Page:
+        """Return the page with a notebook opened."""
+        if self._page is None:
+            self._page = self.context.new_page()
+        self._page.goto(f"{self.url}/notebooks/{path.name}")
+        return self._page
+
+
 def _answers(url: str) -> bool:
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api", timeout=1):
         return True
@@ -254,15 +265,30 @@ def _answers(url: str) -> bool:
 @contextlib.contextmanager
 def jupyterlab(folder: Path, browser: Browser) -> Iterator[Lab]:
     """Start a JupyterLab of its own below a folder, without a token, for this browser."""
+    with _serving("jupyterlab", folder, "--LabApp.expose_app_in_browser=True") as (url, notebooks, environment):
+        yield Lab(url, notebooks, browser, environment)
+
+
+@contextlib.contextmanager
+def notebook7(folder: Path, browser: Browser) -> Iterator[Notebook7]:
+    """Start a Notebook 7 of its own below a folder, without a token, for this browser."""
+    exposed = "--JupyterNotebookApp.expose_app_in_browser=True"
+    with _serving("notebook", folder, exposed) as (url, notebooks, environment):
+        yield Notebook7(url, notebooks, browser, environment)
+
+
+@contextlib.contextmanager
+def _serving(module: str, folder: Path, *more: str) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """Start an application and wait until it answers; give its address, the folder of its notebooks, its environment."""
     notebooks = folder / "notebooks"
     notebooks.mkdir(parents=True)
     environment = isolated_jupyter(folder)
     url = f"http://127.0.0.1:{(port := free_port())}"
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
-    options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={notebooks}"]
-    with (folder / "lab.log").open("wb") as log:
+    options += ["--IdentityProvider.token=", f"--ServerApp.root_dir={notebooks}", *more]
+    with (folder / "jupyter.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
+            [sys.executable, "-m", module, *options],
             cwd=notebooks,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -271,8 +297,8 @@ def jupyterlab(folder: Path, browser: Browser) -> Iterator[Lab]:
         )
     try:
         until(lambda: process.poll() is not None or _answers(url), within=60)
-        assert process.poll() is None, (folder / "lab.log").read_text()
-        yield Lab(url, notebooks, browser, environment)
+        assert process.poll() is None, (folder / "jupyter.log").read_text()
+        yield url, notebooks, environment
     finally:
         process.terminate()
         try:

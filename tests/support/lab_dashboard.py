@@ -19,6 +19,11 @@ from support.waiting import until
 DATA = Path(__file__).parents[1] / "data"
 PANELS = ("activity", "stats", "health", "log", "commits", "repositories")
 ROW = ".cwm-log-row"
+FOREIGN = (
+    "The node to be removed is not a child of this node",  # JupyterLab's own lists, when they are redrawn
+    "Cannot read properties of undefined (reading 'schema')",  # Notebook 7's shortcuts, when its settings are loaded
+)
+"""What the applications complain of themselves, also without a dashboard."""
 OPEN = f"""
 from codeworm_monitor import open_recording
 mon = open_recording("{DATA / "recording-1.jsonl.gz"}", codeworm_db="{DATA / "codeworm.db"}", codeworm_config="{DATA / "config"}")
@@ -53,9 +58,8 @@ def is_painted(look: Look, theme: str) -> bool:
 
 
 def of_ours(complaints: Complaints) -> list[str]:
-    """Return what was complained of but by JupyterLab itself, whose own lists throw when they are redrawn."""
-    foreign = "The node to be removed is not a child of this node"
-    return [one for one in complaints.exceptions + complaints.errors if foreign not in one]
+    """Return what was complained of but by the application itself, see `FOREIGN`."""
+    return [one for one in complaints.exceptions + complaints.errors if not any(text in one for text in FOREIGN)]
 
 
 def search(page: Page, query: str) -> None:
