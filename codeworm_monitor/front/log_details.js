@@ -15,7 +15,7 @@ const TRACEBACKS = ["exception", "traceback", "stack", "stacktrace"];
 
 /** Shows one record below the list. */
 export class Details {
-  /** @param {{onClose: () => void, onCopy: () => void, capacityNote: string}} told */
+  /** @param {{onClose: () => void, onCopy: () => void, capacityNote: () => string}} told */
   constructor(told) {
     this._told = told;
     this._title = h("span", { class: "cwm-log-details-title" });
@@ -33,6 +33,7 @@ export class Details {
       this._body,
     );
     this.row = null;
+    this._noted = []; // [element, what it says, made anew]
   }
 
   get isOpen() {
@@ -53,16 +54,17 @@ export class Details {
     const name = inert(nameOf(data), 120);
     const place = offset === null ? "" : ` · offset ${count(offset)}`;
     setText(this._title, `${name || inert(channel, 60)} · ${dateTime(at)}${clockMs(at).slice(8)} · ${inert(channel, 60)}${place}`);
-    const parts = [];
-    if (kind === GAP || kind === SKIPPED) {
-      const told = kind === GAP ? gapText(data) : skippedText(data, this._told.capacityNote);
-      parts.push(h("p", { class: "cwm-log-told", text: told }));
-    }
+    const texts = [];
+    const note = this._told.capacityNote;
+    if (kind === GAP) texts.push(() => gapText(data));
+    else if (kind === SKIPPED) texts.push(() => skippedText(data, note()));
     if (typeof data === "object" && data !== null && Number.isFinite(data.truncated)) {
-      const whole = inert(this._told.capacityNote, 80);
-      const told = `This record is large (${count(data.truncated)} bytes): only its main fields are here, the whole is in ${whole}.`;
-      parts.push(h("p", { class: "cwm-log-told", text: told }));
+      const size = count(data.truncated);
+      texts.push(() => `This record is large (${size} bytes): only its main fields are here, the whole is in ${inert(note(), 80)}.`);
     }
+    this._noted = texts.map((text) => [h("p", { class: "cwm-log-told" }), text]);
+    this.renote();
+    const parts = this._noted.map(([one]) => one);
     for (const [key, text] of tracebacksOf(data)) {
       parts.push(h("h3", { class: "cwm-log-heading", text: key }), h("pre", { class: "cwm-log-traceback", text: inertLines(text, LONGEST) }));
     }
@@ -71,9 +73,15 @@ export class Details {
     this._body.scrollTop = 0;
   }
 
+  /** Say anew where the rest is. */
+  renote() {
+    for (const [one, text] of this._noted) setText(one, text());
+  }
+
   /** Show none. */
   close() {
     this.row = null;
+    this._noted = [];
     this.el.hidden = true;
     replace(this._body);
   }

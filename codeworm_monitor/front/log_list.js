@@ -6,8 +6,10 @@
  */
 
 import { h, setAttribute } from "./dom.js";
-import { ROW_HEIGHT, RowNode } from "./log_row.js";
+import { HEAD } from "./log_older.js";
+import { ONE_LINE, RowNode, TWO_LINES } from "./log_row.js";
 
+const NARROW = 520; // pixels of width up to which a row has two lines
 const BEYOND = 6; // lines kept above and below those in sight
 const HIDDEN_EVERY = 200; // milliseconds between two looks at whether a hidden list is visible again
 const LATELY = 2000; // milliseconds in which a reader's hand may still move the list
@@ -17,7 +19,7 @@ let lists = 0;
 export class LogList {
   /**
    * @param {{onScroll: () => void, onTop: () => void, onPick: (number: number, event: MouseEvent) => void,
-   *   onOpen: (number: number) => void, onHover: () => void, capacityNote: string}} told
+   *   onOpen: (number: number) => void, onHover: () => void, capacityNote: () => string}} told
    */
   constructor(told) {
     lists += 1;
@@ -27,6 +29,8 @@ export class LogList {
     this._anchor = null; // {number, delta}: pixels from the row's upper edge to that of what is in sight
     this._written = 0;
     this._height = 0;
+    this._width = 0;
+    this._rowHeight = ONE_LINE;
     this._total = 0;
     this._nodes = [];
     this._start = 0; // place of the first node
@@ -62,6 +66,7 @@ export class LogList {
     );
     this._observer = new ResizeObserver(([entry]) => {
       this._height = entry.contentRect.height;
+      this._width = entry.contentRect.width;
       told.onScroll();
     });
     this._observer.observe(this.el);
@@ -69,7 +74,7 @@ export class LogList {
 
   /** Whether the beginning of the list is in sight. */
   get isAtTop() {
-    return this._written < ROW_HEIGHT;
+    return this._written < HEAD;
   }
 
   /** Whether there is more than is in sight. */
@@ -84,7 +89,7 @@ export class LogList {
 
   /** Lines that are wholly in sight. */
   get page() {
-    return Math.max(1, Math.floor(this._height / ROW_HEIGHT) - 1);
+    return Math.max(1, Math.floor(this._height / this._rowHeight) - 1);
   }
 
   /** Number of the row held in its place, or null when the newest is followed. */
@@ -95,8 +100,8 @@ export class LogList {
   /** Row numbers in sight, the first and the last; null: none. */
   get inSight() {
     const seen = this._nodes.filter((node, i) => {
-      const top = (this._start + i + 1) * ROW_HEIGHT - this._written;
-      return top > -ROW_HEIGHT && top < this._height;
+      const top = this._topOf(this._start + i) - this._written;
+      return top > -this._rowHeight && top < this._height;
     });
     return seen.length === 0 ? null : [seen[0].number, seen.at(-1).number];
   }
@@ -104,7 +109,7 @@ export class LogList {
   /** Number of the row under the pointer, or null. */
   get hovered() {
     if (this._pointerY === null || !this._index) return null;
-    const place = Math.floor((this._written + this._pointerY) / ROW_HEIGHT) - 1;
+    const place = this._placeAt(this._written + this._pointerY);
     return place >= 0 && place < this._index.size ? this._numberAt(place) : null;
   }
 
@@ -129,7 +134,7 @@ export class LogList {
    */
   goTo(number, inMiddle = false) {
     this.isFollowing = false;
-    this._anchor = { number, delta: inMiddle ? -Math.floor(this._height / 2 / ROW_HEIGHT) * ROW_HEIGHT : 0 };
+    this._anchor = { number, delta: inMiddle ? -Math.floor(this._height / 2 / this._rowHeight) * this._rowHeight : 0 };
     this._told.onScroll();
   }
 
@@ -137,7 +142,7 @@ export class LogList {
   goToTop() {
     if (!this._index || !this.isScrollable) return;
     this.isFollowing = false;
-    this._anchor = { number: this._index.at(0), delta: -ROW_HEIGHT };
+    this._anchor = { number: this._index.at(0), delta: -HEAD };
     this._told.onScroll();
   }
 
@@ -146,9 +151,10 @@ export class LogList {
    * @param {number} place
    */
   reveal(place) {
-    const top = (place + 1) * ROW_HEIGHT;
+    const top = this._topOf(place);
+    const bottom = top + this._rowHeight;
     if (top < this._written) this._moveTo(top);
-    else if (top + ROW_HEIGHT > this._written + this._height) this._moveTo(top + ROW_HEIGHT - this._height);
+    else if (bottom > this._written + this._height) this._moveTo(bottom - this._height);
   }
 
   /**
@@ -180,9 +186,11 @@ export class LogList {
     }
     // Shown again just now: the observer speaks only after this frame.
     if (this._height === 0) this._height = this.el.clientHeight;
+    if (this._width === 0) this._width = this.el.clientWidth;
+    this._setRowHeight(this._width <= NARROW ? TWO_LINES : ONE_LINE);
     const before = this.el.scrollTop;
     const count = index.size;
-    const total = (count + 1) * ROW_HEIGHT;
+    const total = this._topOf(count);
     if (total !== this._total) {
       this._total = total;
       this._spacer.style.height = `${total}px`;
@@ -190,7 +198,7 @@ export class LogList {
     const bottom = Math.max(0, total - this._height);
     let top = bottom;
     if (!this.isFollowing && this._anchor) {
-      top = Math.max(0, Math.min(bottom, (index.placeOf(this._anchor.number) + 1) * ROW_HEIGHT + this._anchor.delta));
+      top = Math.max(0, Math.min(bottom, this._topOf(index.placeOf(this._anchor.number)) + this._anchor.delta));
     }
     if (Math.abs(top - before) >= 1) {
       this.el.scrollTop = top;
@@ -208,9 +216,27 @@ export class LogList {
     this._observer.disconnect();
   }
 
+  /** Pixels from the beginning to the row at a place, and the place of the row at pixels. */
+  _topOf(place) {
+    return HEAD + place * this._rowHeight;
+  }
+
+  _placeAt(top) {
+    return Math.floor((top - HEAD) / this._rowHeight);
+  }
+
+  /** Make all rows as high; what is held in its place stays there. */
+  _setRowHeight(height) {
+    if (height === this._rowHeight) return;
+    // Of a row that is partly in sight, as large a part.
+    if (this._anchor?.delta > 0) this._anchor.delta *= height / this._rowHeight;
+    this._rowHeight = height;
+    this.el.classList.toggle("cwm-log-two-lines", height === TWO_LINES);
+  }
+
   _fill(index, store, count, top) {
-    const start = Math.max(0, Math.floor(top / ROW_HEIGHT) - 1 - BEYOND);
-    const wanted = Math.min(count - start, Math.ceil(this._height / ROW_HEIGHT) + 2 * BEYOND + 1);
+    const start = Math.max(0, this._placeAt(top) - BEYOND);
+    const wanted = Math.min(count - start, Math.ceil(this._height / this._rowHeight) + 2 * BEYOND + 1);
     while (this._nodes.length < wanted) {
       const node = new RowNode(`${this._id}-${this._nodes.length}`);
       this._nodes.push(node);
@@ -219,10 +245,11 @@ export class LogList {
     while (this._nodes.length > Math.max(0, wanted)) this._nodes.pop().el.remove();
     this._rotate(index, start);
     this._start = start;
-    this._window.style.transform = `translateY(${(start + 1) * ROW_HEIGHT}px)`;
+    this._window.style.transform = `translateY(${this._topOf(start)}px)`;
+    const note = this._told.capacityNote();
     for (let i = 0; i < this._nodes.length; i += 1) {
       const node = this._nodes[i];
-      node.show(store, index.at(start + i), this._told.capacityNote);
+      node.show(store, index.at(start + i), note);
       setAttribute(node.el, "aria-posinset", start + i + 1);
       setAttribute(node.el, "aria-setsize", count);
     }
@@ -293,8 +320,8 @@ export class LogList {
 
   _setAnchor(top) {
     if (!this._index || this._index.size === 0) return;
-    const place = Math.max(0, Math.min(this._index.size - 1, Math.floor(top / ROW_HEIGHT) - 1));
-    this._anchor = { number: this._numberAt(place), delta: top - (place + 1) * ROW_HEIGHT };
+    const place = Math.max(0, Math.min(this._index.size - 1, this._placeAt(top)));
+    this._anchor = { number: this._numberAt(place), delta: top - this._topOf(place) };
   }
 
   /** Scroll to pixels of what was drawn last. */

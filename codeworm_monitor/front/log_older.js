@@ -4,14 +4,15 @@
 
 import { h, setText, show } from "./dom.js";
 import { inert } from "./format.js";
-import { ROW_HEIGHT } from "./log_row.js";
 
+/** Pixels of the line above the oldest row. */
+export const HEAD = 24;
 const AT_ONCE = 1000;
 
 /** Asks for older rows, one request at a time, and says how it goes in the line above the oldest row. */
 export class OlderRows {
   /**
-   * @param {{askOlder: (before: number, count: number) => Promise<object>, capacityNote: string}} source
+   * @param {{askOlder: (before: number|null, count: number) => Promise<object>, capacityNote: string}} source
    * @param {() => void} onButton
    * @param {() => void} onChange
    */
@@ -36,8 +37,8 @@ export class OlderRows {
    * @param {object} store
    */
   async ask(store) {
-    const before = store.firstOffset;
-    if (this.isLoading || !store.hasOlder || before === null) return;
+    const before = store.firstOffset; // null: none of its rows has one, such as those of a former numbering alone
+    if (this.isLoading || !store.hasOlder || store.size === 0) return;
     this._asked += 1;
     const number = this._asked;
     this._state = store.isFull ? "full" : "loading";
@@ -73,20 +74,19 @@ export class OlderRows {
    * @param {number} scrolled Pixels that the list is scrolled.
    */
   draw(store, scrolled) {
-    const isSeen = scrolled < ROW_HEIGHT && store.size > 0;
+    const isSeen = scrolled < HEAD && store.size > 0;
     show(this.el, isSeen);
     if (!isSeen) return;
     this.el.style.transform = `translateY(${-Math.round(scrolled)}px)`;
     const isProblem = this._state === "problem";
-    const canAsk = store.hasOlder && store.firstOffset !== null;
     let text = "";
     if (this._state === "loading") text = "loading older rows…";
     else if (isProblem) text = `older rows did not come: ${this._problem || "no reason given"}`;
     else if (this._state === "full") text = `no room for more rows here: all are in ${inert(this._source.capacityNote, 80)}`;
-    else if (!canAsk) text = "nothing older is kept";
+    else if (!store.hasOlder) text = "nothing older is kept";
     setText(this._text, text);
     setText(this._button, isProblem ? "Try again" : "Load older rows");
-    show(this._button, isProblem || (this._state === "idle" && canAsk));
+    show(this._button, isProblem || (this._state === "idle" && store.hasOlder));
     this.el.classList.toggle("cwm-log-problem", isProblem);
   }
 

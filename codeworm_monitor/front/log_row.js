@@ -6,8 +6,9 @@ import { h, setAttribute, setText } from "./dom.js";
 import { asTime, clock, count, counted, dateTime, inert, length } from "./format.js";
 import { EVENTS, GAP, RELAY, SHORT_LEVELS, SKIPPED, STATS, nameOf, textAt } from "./log_kinds.js";
 
-/** Height of a line in pixels: large enough for a finger. */
-export const ROW_HEIGHT = 24;
+/** Pixels of a row of one line and, where there is no room for all side by side, of two: a finger's. */
+export const ONE_LINE = 24;
+export const TWO_LINES = 44;
 
 const MOST = 400; // characters of a summary: more than any screen shows
 const TIME = 200;
@@ -136,9 +137,12 @@ export class RowNode {
     this.component = h("span", { class: "cwm-log-component" });
     this.name = h("span", { class: "cwm-log-event" });
     this.rest = h("span", { class: "cwm-log-summary" });
-    this.el = h("div", { class: "cwm-log-row", role: "option", id }, this.time, this.level, this.component, this.name, this.rest);
+    const said = h("span", { class: "cwm-log-said" }, this.name, this.rest);
+    this.el = h("div", { class: "cwm-log-row", role: "option", id }, this.time, this.level, this.component, said);
     this.number = NaN;
     this.version = -1;
+    this.store = null;
+    this.note = "";
   }
 
   /**
@@ -148,10 +152,11 @@ export class RowNode {
    * @param {string} capacityNote Where all rows are.
    */
   show(store, number, capacityNote) {
-    if (this.number === number && this.version === store.version && this.store === store) return;
+    if (this.number === number && this.version === store.version && this.store === store && this.note === capacityNote) return;
     this.number = number;
     this.version = store.version;
     this.store = store;
+    this.note = capacityNote;
     const kind = store.kind(number);
     const data = store.data(number);
     const at = store.time(number);

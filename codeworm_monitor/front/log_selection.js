@@ -36,6 +36,16 @@ export class Selection {
     return known;
   }
 
+  /** Return how many `offsets` returns. */
+  countOffsets(most) {
+    let known = 0;
+    for (const offset of this._rows.values()) {
+      if (offset >= 0) known += 1;
+      if (known >= most) break;
+    }
+    return known;
+  }
+
   /** Select nothing. */
   clear() {
     this._rows.clear();

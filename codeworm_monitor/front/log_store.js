@@ -13,6 +13,8 @@ const MOST_COMPONENTS = 200;
 /** A row that comes this much later than its offset tells (seconds) is of a new numbering. */
 const LATE = 1;
 const LOOKED_BACK = 64;
+/** Seconds by which the time of a row may differ from what it was when it came first: tables hold microseconds. */
+const ROUNDED = 0.00001;
 
 /**
  * Holds the newest rows, in their order: at most `capacity`, and at most about 256 MB of them; the oldest go first.
@@ -153,8 +155,24 @@ export class LogStore {
       this._filling = null;
       this.version += 1;
       this.hasOlder = !isAll || kept.length < taken.length || this.first > 0;
+      this._isRestarted = false;
       this._findRun();
     });
+  }
+
+  /**
+   * Add those of the newest rows that are newer than what there is; if they do not lead on from there, they replace it.
+   * @param {any[]} rows As for `fill`.
+   * @param {boolean} isAll Whether no older ones than these are to be had.
+   */
+  goOn(rows, isAll) {
+    const taken = asRows(rows);
+    const newest = this._newestMessage();
+    // The same offset may be one of another numbering.
+    const isIt = (row) => row[0] === newest[0] && isSameTime(row[1], newest[1]) && row[2] === newest[2];
+    const place = newest === null ? -1 : taken.findLastIndex(isIt);
+    if (place < 0) this.fill(taken, isAll);
+    else if (place < taken.length - 1) this.add(taken.slice(place + 1));
   }
 
   /**
@@ -272,6 +290,17 @@ export class LogStore {
     if (late) this._insert(late);
   }
 
+  /** Return the newest message of those held and those that wait to be; null: there is none. */
+  _newestMessage() {
+    const isMessage = (row) => ![GAP, SKIPPED].includes(kindOf(row[2]));
+    for (const { rows, atEnd } of [...this._queue].reverse()) {
+      const row = rows.findLast(isMessage);
+      if (row || atEnd) return row ?? null;
+    }
+    for (let n = this.end - 1; n >= this.first; n -= 1) if (isMessage(this.row(n))) return this.row(n);
+    return null;
+  }
+
   _take(columns, row) {
     columns.append(row);
     this._note(row);
@@ -334,10 +363,11 @@ export class LogStore {
 
   _isHeldNearEnd(row) {
     for (let n = this.end - 1; n >= this.first && n >= this.end - LOOKED_BACK; n -= 1) {
-      if (this.time(n) === row[1] && this.channel(n) === row[2]) {
-        if (kindOf(row[2]) !== SKIPPED && kindOf(row[2]) !== GAP) return false;
-        if (JSON.stringify(this.data(n)) === JSON.stringify(row[3])) return true;
-      }
+      if (!isSameTime(this.time(n), row[1]) || this.channel(n) !== row[2]) continue;
+      const kind = kindOf(row[2]);
+      if (kind !== SKIPPED && kind !== GAP) return false;
+      const part = (data) => JSON.stringify(kind === GAP ? data?.cause : data);
+      if (part(this.data(n)) === part(row[3])) return true;
     }
     return false;
   }
@@ -345,6 +375,10 @@ export class LogStore {
   _tell() {
     for (const listener of [...this._listeners]) listener();
   }
+}
+
+function isSameTime(one, other) {
+  return Math.abs(one - other) < ROUNDED;
 }
 
 function asRows(rows) {

@@ -5,7 +5,8 @@
 import { LEVELS } from "./log_kinds.js";
 
 const AFTER = 250; // milliseconds
-const MOST_SELECTED = 1000;
+/** Offsets of selected rows that are told. */
+export const MOST_SELECTED = 1000;
 
 const TOUCHES = ["pointerdown", "keydown", "focusin", "input"];
 const circles = new WeakMap(); // store -> {tellers, speaker}
@@ -89,7 +90,8 @@ export class ViewTeller {
  * @param {object} index
  * @param {object} selection
  * @param {boolean} isPaused
- * @returns {object} With one cycle alone, `first` and `last` are its ends: all between them may be more than it.
+ * @returns {object} With one cycle alone, `first` and `last` are its ends, between which are other rows, too; so where
+ *   none is selected, `selected` are those of the cycle, unless they are too many.
  */
 export function viewOf(conditions, store, index, selection, isPaused) {
   const offsetAt = (place) => {
@@ -97,6 +99,7 @@ export function viewOf(conditions, store, index, selection, isPaused) {
     return offset >= 0 ? offset : null;
   };
   const isOneCycle = conditions.isOneCycle && index.size > 0;
+  const isNamed = isOneCycle && selection.size === 0 && index.size <= MOST_SELECTED;
   return {
     query: conditions.text,
     levels: LEVELS.filter((name) => conditions.levels.has(name)),
@@ -104,6 +107,11 @@ export function viewOf(conditions, store, index, selection, isPaused) {
     is_paused: isPaused,
     first: isOneCycle ? offsetAt(0) : store.firstOffset,
     last: isOneCycle ? offsetAt(index.size - 1) : store.lastOffset,
-    selected: selection.offsets(MOST_SELECTED),
+    selected: isNamed ? offsetsOf(store, index) : selection.offsets(MOST_SELECTED),
   };
+}
+
+function offsetsOf(store, index) {
+  const all = Array.from({ length: index.size }, (_, place) => store.offset(index.at(place)));
+  return all.filter((offset) => offset >= 0);
 }

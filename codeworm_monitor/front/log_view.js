@@ -19,7 +19,7 @@ import { SlowRegex } from "./log_regex.js";
 import { clockMs } from "./log_row.js";
 import { Selection } from "./log_selection.js";
 import { RateStrip } from "./log_strip.js";
-import { ViewTeller, viewOf } from "./log_told.js";
+import { MOST_SELECTED, ViewTeller, viewOf } from "./log_told.js";
 import { WHY, Words } from "./log_words.js";
 
 /** A part of the capacity: when the row that is read is this near to being let go, the view stands still of itself. */
@@ -54,6 +54,10 @@ export class LogView {
       if (this._version === store.version) this._holdBeforeEviction();
       this.schedule();
     });
+    this._offNote = source.onNote?.(() => {
+      this._details.renote();
+      this.schedule();
+    });
   }
 
   /** Draw in the next frame. */
@@ -66,11 +70,12 @@ export class LogView {
     this._isClosed = true;
     cancelAnimationFrame(this._frame);
     this._offChange();
+    this._offNote?.();
     for (const part of [this._list, this._strip, this._controls, this._announcer, this._older, this._words, this._teller]) part.close();
   }
 
   _build() {
-    const { capacityNote } = this._source;
+    const capacityNote = () => this._source.capacityNote;
     this._controls = new Controls({
       onLevel: (name) => this._change(() => this._conditions.toggle(name)),
       onComponent: (name) => this._change(() => { this._conditions.component = name; }),
@@ -240,6 +245,8 @@ export class LogView {
       isAny: this._conditions.isAny,
       progress: isMore ? Math.min(0.99, this._index.progress) : 1,
       selected: this._selection.size,
+      told: this._selection.countOffsets(MOST_SELECTED),
+      selectionName: this._source.selectionName ?? "",
       paused: this._paused,
     });
     this.el.classList.toggle("cwm-log-paused", this._paused !== "");

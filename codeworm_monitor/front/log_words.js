@@ -31,13 +31,14 @@ export class Words {
 
   /**
    * Say how things are.
-   * @param {{held: number, shown: number, isAny: boolean, progress: number, selected: number, paused: string}} state
-   *   `progress`: part of the rows that the filter looked at.
+   * @param {{held: number, shown: number, isAny: boolean, progress: number, selected: number, told: number,
+   *   selectionName: string, paused: string}} state `progress`: part of the rows that the filter looked at; `told`: those of
+   *   the selected rows that can be had at `selectionName`, "": nowhere.
    */
-  update({ held, shown, isAny, progress, selected, paused }) {
+  update({ held, shown, isAny, progress, selected, told, selectionName, paused }) {
     const parts = [isAny ? counted(held, "row") : `${count(shown)} of ${counted(held, "row")}`];
     if (progress < 1) parts.push(`filtering ${Math.floor(progress * 100)} %`);
-    if (selected > 1) parts.push(`${count(selected)} selected`);
+    parts.push(...selectedTexts(selected, told, selectionName));
     if (this._done) parts.push(this._done);
     setText(this._status, parts.join(" · "));
     setText(this._notice, WHY[paused] ?? "");
@@ -82,4 +83,10 @@ export class Words {
     setText(this._emptyText, held === 0 ? none : `No row fulfils the filter: ${count(held)} held.`);
     show(this._clear, held > 0);
   }
+}
+
+function selectedTexts(selected, told, selectionName) {
+  const text = `${count(selected)} selected`;
+  if (!selectionName || told >= selected) return selected > 1 ? [text] : [];
+  return [told === 0 ? `${text}, which ${selectionName} cannot tell` : `${text}, ${count(told)} of them in ${selectionName}`];
 }

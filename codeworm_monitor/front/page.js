@@ -70,6 +70,7 @@ const panels = new PagePanels({
     showActivity(at);
     showHealth();
     showTitle();
+    showNote();
   },
   onProblem: () => showHealth(),
 });
@@ -99,7 +100,9 @@ const history = new History(
   () => socket.numbering,
   () => store.asking,
 );
+const noteListeners = new Set();
 let shownState = "";
+let shownNote = "";
 let connectedAt = Infinity;
 
 function request(path, query = {}, etag = null) {
@@ -119,12 +122,27 @@ function logSource() {
     setView: ({ query, levels, component }) => keep(VIEW, JSON.stringify({ query, levels, component })),
     view: parsed(kept(VIEW)),
     get capacityNote() {
-      const health = asFields(asFields(panels.told.panels).health);
-      if (asFields(health.archive).is_writing === true) return "the relay's archive, for notebooks and exports";
-      return panels.told.panels ? "the relay, as far as it keeps them" : "the relay's archive, if it keeps one";
+      return capacityNote();
+    },
+    onNote: (listener) => {
+      noteListeners.add(listener);
+      return () => noteListeners.delete(listener);
     },
     now: () => clock.now(),
   };
+}
+
+function capacityNote() {
+  const health = asFields(asFields(panels.told.panels).health);
+  if (asFields(health.archive).is_writing === true) return "the relay's archive, for notebooks and exports";
+  return panels.told.panels ? "the relay, as far as it keeps them" : "the relay's archive, if it keeps one";
+}
+
+function showNote() {
+  const note = capacityNote();
+  if (note === shownNote) return;
+  shownNote = note;
+  for (const listener of [...noteListeners]) listener();
 }
 
 function parsed(text) {

@@ -16,7 +16,7 @@ const ANSWER_WITHIN = 20_000;
  */
 export class BatchFeed {
   /**
-   * @param {{add: Function, fill: Function}} store
+   * @param {{add: Function, fill: Function, goOn: Function}} store
    * @param {{send: Function, ask: Function}} link
    */
   constructor(store, link) {
@@ -28,15 +28,18 @@ export class BatchFeed {
   }
 
   /**
-   * Replace everything, unless nothing is missing: it may be meant for another page of the same notebook.
-   * @param {number} n Number of the newest batch that the rows hold.
+   * Replace everything. It may be meant for another page of the same notebook: where nothing before it was missed, only
+   * what is newer is added.
+   * @param {number} n It stands in the row of batches as one of this number, and holds all before it.
    * @param {any[]} rows
    * @param {boolean} isAll Whether no older ones are to be had.
    */
   fill(n, rows, isAll) {
     if (this._next === n + 1) return;
+    const isWhole = this._next === n;
     this._next = n + 1;
-    this._store.fill(rows, isAll);
+    if (isWhole) this._store.goOn(rows, isAll);
+    else this._store.fill(rows, isAll);
     for (const known of [...this._waiting.keys()]) if (known <= n) this._waiting.delete(known);
     this._drain();
   }
@@ -159,6 +162,7 @@ export function logWidget(renderLog, LogStore) {
         return view ?? model.get("view");
       },
       capacityNote: "mon.logs.df",
+      selectionName: "panel.selection",
       now: () => clock.now(),
     });
 

@@ -74,4 +74,4 @@ def test_where_copying_is_not_allowed_the_text_is_shown_selected(front: Front) -
         assert page.page.evaluate("document.activeElement.tagName") == "TEXTAREA"
         page.page.keyboard.press("Escape")
         dialog.wait_for(state="detached")
-        assert page.page.evaluate("document.activeElement.className") == "cwm-log-list"
+        assert page.page.evaluate("document.activeElement.classList[0]") == "cwm-log-list"

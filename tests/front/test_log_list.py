@@ -152,6 +152,18 @@ def test_older_rows_are_loaded_above_what_is_read(page: LogPage) -> None:
     assert len(log.asked) == 2
 
 
+def test_older_rows_are_asked_for_where_no_row_has_an_offset(page: LogPage) -> None:
+    log = page.mount([[None, *row[1:]] for row in log_rows(1001, 1100)])
+    log.wheel(-10_000)
+    log.el.get_by_text("loading older rows…").wait_for()
+    assert log.asked == [[None, 1000]]
+    log.answer([[None, *row[1:]] for row in log_rows(901, 1000)], is_all=True)
+    log.wait_status("200 rows")
+    log.wheel(-10_000)
+    log.wait_first("event_901")
+    log.el.get_by_text("nothing older is kept").wait_for()
+
+
 def test_trouble_with_older_rows_is_said_and_can_be_tried_again(page: LogPage) -> None:
     log = page.mount(log_rows(1001, 1003))
     log.el.get_by_role("button", name="Load older rows").click()
@@ -343,6 +355,40 @@ def test_of_two_views_that_speaks_which_was_touched_last(page: LogPage) -> None:
     assert one.view is None
     page.page.evaluate("panels[1].dispose()")
     one.wait_view("view.query === 'event_5' && view.last === 52")
+
+
+def test_rows_of_a_narrow_list_have_two_lines_and_what_is_read_keeps_its_place(page: LogPage) -> None:
+    log = page.mount(log_rows(1, 500), height=330)
+    log.wheel(-5000)
+    log.fresh.wait_for()
+    log.settle()
+    wide = log.in_sight
+    assert wide[1][1] - wide[0][1] == 24
+    try:
+        page.page.set_viewport_size({"width": 390, "height": 700})
+        log.wait_sight("rows[1] && rows[1][1] - rows[0][1] === 44")
+        log.settle()
+        narrow = log.in_sight
+        assert [text for text, _ in narrow] == [text for text, _ in wide[: len(narrow)]]
+        assert 6 <= len(narrow) <= 9
+        assert narrow[0][1] == pytest.approx(wide[0][1] * 44 / 24, abs=1)
+        log.add(log_rows(501, 520))
+        log.fresh.get_by_text("20 new").wait_for()
+        assert log.in_sight == narrow
+        log.row(narrow[2][0][-9:]).click()
+        log.list.press("ArrowDown")
+        log.wait_view(f"view.selected[0] === {int(narrow[3][0].rpartition('_')[2])}")
+        log.list.press("Home")
+        log.wait_first("event_1")
+        assert log.in_sight[0][1] == 24
+        log.list.press("End")
+        log.wait_last("event_520")
+        log.add(log_rows(521, 530))
+        log.wait_last("event_530")
+        assert log.in_sight[-1][1] == log.list.evaluate("el => el.clientHeight") - 44
+    finally:
+        page.page.set_viewport_size({"width": 900, "height": 700})
+    log.wait_sight("rows[1] && rows[1][1] - rows[0][1] === 24 && rows.at(-1)[0].includes('event_530')")
 
 
 def test_a_disposed_panel_leaves_nothing_and_hears_nothing(page: LogPage) -> None:

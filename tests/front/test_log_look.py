@@ -109,6 +109,45 @@ def test_nothing_is_wider_than_the_panel_or_lies_on_another_part(front: Front, w
         assert told[3] <= 0
 
 
+@pytest.mark.parametrize("width", [320, 390, 520, 640])
+def test_a_row_shows_all_its_parts_side_by_side_or_on_two_lines(front: Front, width: int) -> None:
+    with log_page(front, width=width, height=900) as page:
+        page.mount(some_of_all(), height=600)
+        told = page.page.evaluate(
+            """() => {
+              const list = document.querySelector(".cwm-log-list");
+              const parts = (row) => [...row.querySelectorAll("span")]
+                .filter((el) => el.textContent && !el.matches(".cwm-log-said, .cwm-log-ms"))
+                .map((el) => [el, el.getBoundingClientRect()]).filter(([, box]) => box.width > 0);
+              const meet = (a, b) => a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5;
+              return [...list.querySelectorAll(".cwm-log-row")].map((row) => {
+                const outer = row.getBoundingClientRect();
+                const all = parts(row);
+                const boxes = all.map(([, box]) => box);
+                return {
+                  parts: all.map(([el]) => el.className).join(" "),
+                  height: outer.height,
+                  isOutside: boxes.some((box) => box.top < outer.top || box.bottom > outer.bottom || box.right > outer.right),
+                  meeting: boxes.some((box, i) => boxes.slice(i + 1).some((other) => meet(box, other))),
+                  isCutBelow: all.some(([el]) => el.matches(".cwm-log-event") && el.scrollHeight > el.clientHeight + 1),
+                  event: all.find(([el]) => el.matches(".cwm-log-event"))[1].width,
+                };
+              });
+            }"""
+        )
+        assert len(told) > 10
+        assert not [row for row in told if row["isOutside"] or row["meeting"]]
+        lines = [row for row in told if "level" in row["parts"]]
+        assert {row["height"] for row in told} == {44 if width <= 520 else 24}
+        every = "cwm-log-time cwm-log-level cwm-log-component cwm-log-event cwm-log-summary"
+        assert {row["parts"] for row in lines} == {every if width <= 520 else every.replace("cwm-log-component ", "")}
+        others = [row for row in told if "level" not in row["parts"]]
+        assert len(others) == 2
+        if width < 520:  # there the texts need the whole width
+            assert all(row["event"] > 0.6 * width for row in others)
+        assert width < 390 or not any(row["isCutBelow"] for row in others)
+
+
 def test_text_that_means_harm_is_nothing_but_text(page: LogPage) -> None:
     keys = ["event", "level", "component", "timestamp", "target", "error", "repo", "exception", "data", "<b>key</b>"]
     rows: list[list[Any]] = []

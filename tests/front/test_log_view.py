@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.front_page import Front
-from support.log_page import MOUNT_LOG, START, LogPage, cycle_rows, log_page, log_row, log_rows
+from support.log_page import MOUNT_LOG, START, LogPage, LogPanel, cycle_rows, log_page, log_row, log_rows
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +34,35 @@ def page(opened: LogPage) -> Iterator[LogPage]:
 def mixed() -> list[list[object]]:
     levels = ["debug", "info", "warning", "error", "critical"]
     return [log_row(i + 1, level=level, component=f"part_{i % 2}") for i, level in enumerate(levels)]
+
+
+def mount_with_source(page: LogPage, rows: list[Any]) -> LogPanel:
+    """Show a panel whose source names the selection, and says where other rows are; that place may change."""
+    page.page.evaluate(
+        """async (rows) => {
+          const { renderLog } = await import("/front/log.js");
+          const store = new LogStore();
+          store.fill(rows, false);
+          const panel = { el: document.createElement("div"), views: [] };
+          panel.el.style.setProperty("--cwm-log-height", "240px");
+          document.getElementById("panels").append(panel.el);
+          panel.source = {
+            askOlder: () => new Promise(() => {}), setView: (view) => panel.views.push(view), now: () => 0,
+            capacityNote: "mon.logs.df", selectionName: "panel.selection",
+            onNote: (listener) => {
+              panel.source.changed = listener;
+              return () => {};
+            },
+          };
+          panel.dispose = renderLog(panel.el, store, panel.source);
+          panels.push(panel);
+        }""",
+        rows,
+    )
+    log = LogPanel(page.page, 0, "")
+    log.wait_sight("rows.length > 0")
+    log.settle()
+    return log
 
 
 def test_without_rows_it_says_what_to_wait_for(page: LogPage) -> None:
@@ -102,7 +132,7 @@ def test_enter_takes_the_filter_at_once_and_escape_clears_it(page: LogPage) -> N
     log.query.press("Escape")
     log.wait_status("5 rows")
     assert log.query.input_value() == ""
-    assert page.page.evaluate("document.activeElement.className") == "cwm-log-list"
+    assert page.page.evaluate("document.activeElement.classList[0]") == "cwm-log-list"
 
 
 def test_help_opens_by_button_and_key_and_closes_by_escape(page: LogPage) -> None:
@@ -266,7 +296,7 @@ def test_keys_act_only_inside_and_not_while_typing_and_none_reaches_the_host(pag
     page.page.evaluate("document.activeElement.blur()")
     page.page.keyboard.press("Space")
     assert page.page.evaluate("heard") == ["b", " "]
-    assert log.el.get_attribute("data-lm-suppress-shortcuts") == "true"
+    assert log.list.get_attribute("data-lm-suppress-shortcuts") == "true"  # JupyterLab asks what had the focus
 
 
 def test_rows_of_one_cycle_are_marked_together_and_can_be_shown_alone(page: LogPage) -> None:
@@ -288,6 +318,46 @@ def test_rows_of_one_cycle_are_marked_together_and_can_be_shown_alone(page: LogP
     log.page.wait_for_function(
         "() => [...document.querySelectorAll('.cwm-log-same-cycle')].some(row => row.textContent.includes('target_3'))"
     )
+
+
+def test_one_cycle_alone_is_told_by_its_rows_where_none_is_selected(page: LogPage) -> None:
+    log = page.mount([*cycle_rows(1, 1), *cycle_rows(101, 2), *cycle_rows(201, 3)], height=600)
+    log.row("analyzingtarget_2").click()
+    page.page.keyboard.press("y")
+    log.wait_view("JSON.stringify(view.selected) === '[103]'")
+    page.page.keyboard.press("Escape")
+    log.wait_view("JSON.stringify(view.selected) === '[101,102,103,105,106]'")
+    log.query.fill("documentation")
+    log.wait_view("JSON.stringify(view.selected) === '[105]'")
+    log.el.get_by_role("button", name="All cycles").click()
+    log.wait_view("JSON.stringify(view.selected) === '[]'")
+
+
+def test_it_says_how_many_of_the_selected_rows_the_notebook_can_tell(page: LogPage) -> None:
+    rows = [[None, *row[1:]] for row in log_rows(1, 3)] + log_rows(4, 1200)
+    log = mount_with_source(page, rows)
+    log.row("event_1200").click()
+    log.list.press("Shift+Home")
+    log.wait_status("1,200 rows · 1,200 selected, 1,000 of them in panel.selection")
+    log.wait_view("view.selected.length === 1000")
+    log.list.press("Home")
+    log.row("event_1").first.click()
+    log.wait_status("1,200 rows · 1 selected, which panel.selection cannot tell")
+    log.row("event_4").first.click(modifiers=["Shift"])
+    log.wait_status("1,200 rows · 4 selected, 1 of them in panel.selection")
+    log.row("event_5").first.click()
+    log.wait_status("1,200 rows")
+
+
+def test_where_the_other_rows_are_is_told_anew_when_it_is_another_place(page: LogPage) -> None:
+    large = [3, START + 3, "codeworm:logs", {"event": "large", "truncated": 70_000}]
+    log = mount_with_source(page, [log_row(1), [None, START + 2, "skipped", {"count": 12}], large])
+    log.row("large").dblclick()
+    record = log.el.locator(".cwm-log-details")
+    record.get_by_text("the whole is in mon.logs.df").wait_for()
+    page.page.evaluate("() => { const { source } = panels[0]; source.capacityNote = 'the archive'; source.changed(); }")
+    log.row("12 rows not shown, all in the archive").wait_for()
+    record.get_by_text("the whole is in the archive.").wait_for()
 
 
 def test_a_gap_and_rows_left_out_look_like_neither_and_pass_every_filter(page: LogPage) -> None:
