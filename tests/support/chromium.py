@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-__all__ = ["Complaints", "Look", "chromium", "chromium_program", "look_at"]
+__all__ = ["Complaints", "Look", "SharedChromium", "chromium", "chromium_program", "look_at", "shared_chromium"]
 
 FLAGS = [
     "--no-sandbox",
@@ -45,7 +45,54 @@ def chromium() -> Iterator[Browser]:
     """Start a headless Chromium.
 
     While it runs, this thread counts as one with a running event loop: no `asyncio.run`, no test that is a coroutine.
+    In a block of `shared_chromium` it is the block's, and is not closed here: close the contexts you make.
     """
+    if _shared is not None:
+        yield _shared.browser
+        return
+    with _started() as browser:
+        yield browser
+
+
+class SharedChromium:
+    """A Chromium that starts when it is first asked for, and again if it was stopped or has died."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._browser: Browser | None = None
+
+    @property
+    def browser(self) -> Browser:
+        """The running browser."""
+        if self._browser is not None and not self._browser.is_connected():
+            self.stop()
+        if self._browser is None:
+            self._browser = self._stack.enter_context(_started())
+        return self._browser
+
+    def stop(self) -> None:
+        """Stop it, if it runs: afterwards this thread has no running event loop."""
+        self._browser = None
+        self._stack.close()
+
+
+_shared: SharedChromium | None = None
+
+
+@contextlib.contextmanager
+def shared_chromium() -> Iterator[SharedChromium]:
+    """Make all uses of `chromium` in the block share one browser, which stops at its end."""
+    global _shared
+    shared = _shared = SharedChromium()
+    try:
+        yield shared
+    finally:
+        _shared = None
+        shared.stop()
+
+
+@contextlib.contextmanager
+def _started() -> Iterator[Browser]:
     program = chromium_program()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
