@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
-from codeworm_monitor.records import Kind, PublisherClock, StatsSnapshot, WormEvent, kind_of, parse_record
+from codeworm_monitor.records import Kind, PublisherClock, kind_of, read_time
 
-__all__ = ["LOG_EVENTS", "Activity", "Counters", "Snapshot", "Stage"]
+__all__ = ["LOG_EVENTS", "Activity", "Counters", "Snapshot", "Stage", "next_cycle_at", "read_counters"]
 
 
 class Stage(StrEnum):
@@ -133,18 +134,17 @@ class Activity:
         self.touch(received_at)
         if not isinstance(payload, dict):
             return
-        if kind_of(channel) is Kind.LOGS:
+        kind = kind_of(channel)
+        if kind is Kind.LOGS:
             name = payload.get("event")
             if isinstance(name, str) and name in _LOG_STAGES:
                 self.fold_log(name, payload, received_at)
             return
-        match parse_record(channel, payload, received_at, self._clock):
-            case WormEvent() as event:
-                self._fold_event(event, received_at)
-            case StatsSnapshot() as stats:
-                heard = {f.name: getattr(stats, f.name) for f in fields(Counters)}
-                if any(value is not None for value in heard.values() if value != {}):
-                    self._change(counters=Counters(**heard))
+        self._clock.hear(payload.get("timestamp"), received_at)
+        if kind is Kind.EVENTS:
+            self.fold_event(payload, received_at)
+        else:
+            self.fold_counters(read_counters(payload), received_at)
 
     def fold_log(self, name: str, line: dict[str, Any], at: float) -> None:
         """Take a log line whose event, one of `LOG_EVENTS`, is `name`."""
@@ -195,23 +195,41 @@ class Activity:
             case _ if stage is not None:
                 self._enter(stage, at, **_NO_TARGET)
 
-    def _fold_event(self, event: WormEvent, at: float) -> None:
-        named = {name: getattr(event, name) for name in _NO_TARGET if getattr(event, name) is not None}
-        match event.type:
-            case "cycle_starting":
-                self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=event.cycle_num, next_cycle_at=None)
-            case "analyzing":
-                self._enter(Stage.ANALYZING, at, **named)
-            case "generating":
-                self._enter(Stage.GENERATING, at, **named)
-            case "documentation_committed":
-                commit = {"at": at} | {name: getattr(event, name) for name in _COMMIT_FIELDS}
-                self._enter(Stage.COMMITTED, at, **named, last_commit=commit)
-            case "next_cycle":
-                is_waiting = self._state["stage"] is Stage.WAITING and not self._is_in_cycle
-                if is_waiting or self._state["stage"] in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
-                    self._enter(Stage.IDLE, at, **_NO_TARGET)
-                self._change(next_cycle_at=None if event.next_cycle_at is None else event.next_cycle_at.timestamp())
+    def fold_event(self, event: dict[str, Any], at: float) -> None:
+        """Take an event, from whose time the clock has learnt."""
+        self.touch(at)
+        name, data = event.get("type"), event.get("data")
+        told = data if isinstance(data, dict) else {}
+        if name == "next_cycle":
+            self.fold_next_cycle(next_cycle_at(event, self._clock), at)
+        elif name == "cycle_starting":
+            number = _integer(told.get("cycle_num"))
+            self._enter(Stage.STARTING, at, **_NO_TARGET, cycle_num=number, next_cycle_at=None)
+        elif isinstance(name, str) and name in _EVENT_STAGES:
+            state = self._state
+            for key in _NO_TARGET:
+                if isinstance(value := told.get(key), str):
+                    state[key] = value
+            if name == "documentation_committed":
+                texts = {key: value if isinstance(value := told.get(key), str) else None for key in _COMMIT_TEXTS}
+                numbers = {"tokens": _integer(told.get("tokens")), "time_ms": _number(told.get("time_ms"))}
+                state["last_commit"] = {"at": at, **texts, **numbers}
+            self._enter(_EVENT_STAGES[name], at)
+
+    def fold_next_cycle(self, due_at: float | None, at: float) -> None:
+        """Take an event `next_cycle`: when that will be, Unix seconds, and when the event arrived."""
+        self.touch(at)
+        stage = self._state["stage"]
+        is_waiting = stage is Stage.WAITING and not self._is_in_cycle
+        if is_waiting or stage in (Stage.UNKNOWN, Stage.COMMITTED, Stage.FAILED):
+            self._enter(Stage.IDLE, at, **_NO_TARGET)
+        self._state["next_cycle_at"] = due_at
+
+    def fold_counters(self, counters: Counters | None, at: float) -> None:
+        """Take the daemon's counters; None: they tell nothing."""
+        self.touch(at)
+        if counters is not None:
+            self._state["counters"] = counters
 
     def _enter(self, stage: Stage, at: float, **changes: Any) -> None:
         if stage is not Stage.WAITING:
@@ -228,6 +246,35 @@ class Activity:
         self._snapshot = None
 
 
+def next_cycle_at(event: dict[str, Any], clock: PublisherClock) -> float | None:
+    """Return when the cycle starts that an event `next_cycle` announces, Unix seconds; None: it does not say."""
+    data = event.get("data")
+    value = data.get("time") if isinstance(data, dict) else None
+    time = None if value is None else read_time(value, lambda naive: naive.replace(tzinfo=UTC) - clock.utc_offset)
+    return None if time is None else time.timestamp()
+
+
+def read_counters(stats: dict[str, Any]) -> Counters | None:
+    """Return the counters that stats tell, of what has the type that `StatsSnapshot` has; None: none."""
+    counts = {name: _integer(stats.get(name)) for name in _COUNTS}
+    rate, by_repo = _number(stats.get("success_rate")), stats.get("by_repo")
+    if not isinstance(by_repo, dict) or None in map(_integer, by_repo.values()):
+        by_repo = {}
+    if rate is None and not by_repo and all(count is None for count in counts.values()):
+        return None
+    return Counters(**counts, success_rate=rate, by_repo=by_repo)
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int and -_INT64 <= value < _INT64 else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) is float or _integer(value) is not None else None
+
+
+_INT64 = 2**63
+_COUNTS = tuple(one.name for one in fields(Counters) if one.name not in ("success_rate", "by_repo"))
 _IN_CYCLE = frozenset({Stage.STARTING, Stage.ANALYZING, Stage.GENERATING})
 
 _LOG_STAGES: dict[str, Stage | None] = {
@@ -254,4 +301,9 @@ _FAILURES = frozenset(
     {"documentation_failed", "llm_error", "ollama_unavailable_waiting", "push_failed", "scheduled_task_error"}
 )
 _NO_TARGET = dict.fromkeys(("target", "repo", "doc_type", "language"))
-_COMMIT_FIELDS = (*_NO_TARGET, "commit", "commit_message", "tokens", "time_ms")
+_COMMIT_TEXTS = (*_NO_TARGET, "commit", "commit_message")
+_EVENT_STAGES = {
+    "analyzing": Stage.ANALYZING,
+    "generating": Stage.GENERATING,
+    "documentation_committed": Stage.COMMITTED,
+}

@@ -65,7 +65,7 @@ class Monitor(Questions):
       script, in IPython and in a notebook.
     - Of one epoch, the tables hold each message once, in the relay's order, also over reconnections; what was missed
       is in `gaps`. At their capacity the oldest rows leave.
-    - All may be used from any thread. `close` ends it within three seconds; so does the end of the program.
+    - All may be used from any thread. `close` ends it, usually at once; so does the end of the program.
 
     Attributes:
         name: Its name; `connect` with the same one gives the same monitor.
@@ -399,7 +399,10 @@ class Monitor(Questions):
     # Its end
 
     def close(self) -> None:
-        """Disconnect and end its threads; the tables stay readable. Takes three seconds at most; may be called again."""
+        """Disconnect and end its threads; the tables stay readable. May be called again.
+
+        Waits for each thread for two seconds at most, and usually hardly at all.
+        """
         with self._closing:
             registry.forget(self)
             self._enter(State.CLOSED)

@@ -40,6 +40,8 @@ RELAY_CHANNEL = "codeworm:relay"
 _RANKS = {name: rank for rank, name in enumerate(LEVELS)} | {"warn": 2, "exception": 3, "fatal": 4}
 _QUARTER = timedelta(minutes=15)  # every UTC offset in use is a multiple of it
 _NEAR = _QUARTER / 3  # a time this near to what an offset would make it was written under that offset
+_SURELY_NEAR = _NEAR.total_seconds() - 1
+_EPOCH = datetime(1970, 1, 1)  # of naive times
 _WIDEST = timedelta(hours=14, minutes=30)  # the widest UTC offset in use is +14:00
 _INT64 = 2**63
 
@@ -84,6 +86,38 @@ class PublisherClock:
     def observe(self, timestamp: datetime, received_at: datetime) -> None:
         """Learn the clock's error from an aware time and the moment its message arrived."""
         self.skew = timestamp - received_at
+
+    def hear(self, written: object, received_at: float) -> float | None:
+        """Learn from the `timestamp` of an event or of stats what reading it as a record would teach, only quicker.
+
+        Args:
+            written: What stands there, which may be anything.
+            received_at: When the message arrived, Unix seconds.
+
+        Returns:
+            The time, Unix seconds; None: it cannot be read.
+        """
+        try:
+            time = datetime.fromisoformat(written)  # type: ignore[arg-type]  # what is no text is a TypeError
+        except (TypeError, ValueError):
+            return None
+        if time.tzinfo is None:
+            seconds = (time - _EPOCH - self.utc_offset).total_seconds()
+            if abs(seconds - received_at - self.skew.total_seconds()) < _SURELY_NEAR:  # it teaches nothing new
+                return seconds
+        elif time.tzinfo is UTC:
+            return time.timestamp()
+        read = read_time(written, lambda naive: self.to_utc(naive, datetime.fromtimestamp(received_at, UTC)))
+        return None if read is None else read.timestamp()
+
+    def hear_log(self, written: object, received_at: float) -> float | None:
+        """Do the same with the `timestamp` of a log line."""
+        received = datetime.fromtimestamp(received_at, UTC)
+        time = read_time(written, lambda naive: self.to_utc(naive, received))
+        if time is None:
+            return None
+        self.observe(time, received)
+        return time.timestamp()
 
     def to_utc(self, naive: datetime, received_at: datetime) -> datetime:
         """Return the UTC time of a naive local time that was written when its message was sent.

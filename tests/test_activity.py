@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codeworm_monitor import activity
-from codeworm_monitor.activity import Activity, Counters, Snapshot, Stage
+from codeworm_monitor.activity import Activity, Counters, Snapshot, Stage, next_cycle_at, read_counters
+from codeworm_monitor.records import PublisherClock, parse_record
 
 DATA = Path(__file__).parent / "data"
 LOGS, EVENTS, STATS = "codeworm:logs", "codeworm:events", "codeworm:stats"
@@ -478,3 +479,57 @@ def test_every_stage_is_reached_by_some_message():
     for number in (1, 2):
         reached |= {snapshot.stage for _, _, snapshot in history(number)}
     assert reached == set(Stage)
+
+
+# What is read by the names of fields is what the typed records say
+
+written = st.sampled_from(
+    [
+        *("2026-11-22T21:57:35+00:00", "2026-11-22T16:57:26.5", "2026-11-22T21:57:26Z", "2026-11-23T05:42:26+05:45"),
+        *("2026-11-22", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "9999-12-31T23:59:59-12:00", "yesterday", ""),
+    ]
+)
+dated = st.builds(
+    lambda payload, at, due: (
+        {
+            **payload,
+            "timestamp": at,
+            "data": {**payload["data"], "time": due} if isinstance(payload.get("data"), dict) else due,
+        }
+        if isinstance(payload, dict)
+        else payload
+    ),
+    odd_payloads,
+    written | json_values,
+    written | json_values,
+)
+
+
+def assert_alike(messages):
+    typed, quick = PublisherClock(), PublisherClock()
+    for channel, payload, at in messages:
+        record = parse_record(channel, payload, at, typed)
+        fields = payload if isinstance(payload, dict) else {}
+        hear = quick.hear_log if channel in (LOGS, "other") else quick.hear
+        assert seconds(record.timestamp) == pytest.approx(hear(fields.get("timestamp"), at), abs=1e-4)
+        assert (quick.skew, quick.utc_offset) == (typed.skew, typed.utc_offset)
+        if channel == EVENTS:
+            assert seconds(record.next_cycle_at) == pytest.approx(next_cycle_at(fields, quick), abs=1e-4)
+        elif channel == STATS:
+            told = {name: getattr(record, name) for name in Counters.__dataclass_fields__}
+            assert (read_counters(fields) or Counters()) == Counters(**told)
+
+
+def seconds(time):
+    return None if time is None else time.timestamp()
+
+
+@given(st.lists(st.tuples(st.sampled_from([LOGS, EVENTS, STATS, "other"]), dated), max_size=10))
+def test_odd_messages_are_read_as_records_read_them(messages):
+    start = 1_795_384_600.0  # 2026-11-22T21:56:40Z
+    assert_alike((channel, payload, start + number) for number, (channel, payload) in enumerate(messages))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_recorded_messages_are_read_as_records_read_them(number):
+    assert_alike(recorded(number))

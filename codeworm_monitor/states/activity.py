@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codeworm_monitor.activity import Activity, Snapshot, Stage
-from codeworm_monitor.records import AnyRecord, PublisherClock
+from codeworm_monitor.records import PublisherClock
 from codeworm_monitor.states import values
 from codeworm_monitor.states.quiet import PRIOR, Quiet
 from codeworm_monitor.states.snapshots import sound
@@ -24,6 +24,7 @@ class ActivityState:
 
     Attributes:
         quiet: Learns how long silence may last.
+        fold: Takes the messages that may change the state.
         is_listening: Whether the relay is heard; if not, silence is not the publisher's, and there is no limit.
         is_heard: Likewise, whether the relay hears Redis, as far as it tells.
     """
@@ -32,12 +33,12 @@ class ActivityState:
         self.quiet = Quiet()
         self.is_listening = self.is_heard = True
         self._clock = clock
-        self._activity = Activity(clock=clock)
+        self.fold = Activity(clock=clock)
 
     @property
     def snapshot(self) -> Snapshot:
         """The state as it was folded; texts are as long as they came."""
-        return self._activity.snapshot
+        return self.fold.snapshot
 
     @property
     def repo(self) -> str | None:
@@ -47,19 +48,7 @@ class ActivityState:
 
     def restart(self, snapshot: Snapshot) -> None:
         """Take the relay's state in the place of this one."""
-        self._activity = Activity(sound(snapshot), clock=self._clock)
-
-    def fold(self, channel: str, payload: Any, at: float) -> None:
-        """Take a message that may change the state."""
-        self._activity.fold(channel, payload, at)
-
-    def touch(self, at: float) -> None:
-        """Take note that a message came which changes nothing, at a time in Unix seconds."""
-        self._activity.touch(at)
-
-    def hear(self, at: float, record: AnyRecord) -> None:
-        """Learn from a message how long silence may last."""
-        self.quiet.hear(at, record)
+        self.fold = Activity(sound(snapshot), clock=self._clock)
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """Return the state, ready for JSON."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from codeworm_monitor.records import WormEvent
 from codeworm_monitor.states import values
 
 __all__ = ["Commit", "CommitsState"]
@@ -46,9 +45,10 @@ class Commit(NamedTuple):
     seconds: float | None = None
 
     @classmethod
-    def from_event(cls, event: WormEvent, at: float) -> Commit:
-        """Return the commit that an event of the type `documentation_committed` tells."""
-        return cls._read(at, {name: getattr(event, name) for name in _TOLD} | {"time_ms": event.time_ms})
+    def from_event(cls, event: Mapping[str, Any], at: float) -> Commit:
+        """Return the commit that the payload of an event `documentation_committed` tells."""
+        told = event.get("data")
+        return cls._read(at, told if isinstance(told, dict) else {}, None)
 
     @classmethod
     def from_dict(cls, told: Any) -> Commit | None:
@@ -58,11 +58,10 @@ class Commit(NamedTuple):
         """
         if not isinstance(told, dict) or (at := values.time(told.get("at"))) is None:
             return None
-        return cls._read(at, told)
+        return cls._read(at, told, values.number(told.get("seconds")))
 
     @classmethod
-    def _read(cls, at: float, told: dict[str, Any]) -> Commit:
-        seconds = values.number(told.get("seconds"))
+    def _read(cls, at: float, told: dict[str, Any], seconds: float | None) -> Commit:
         if seconds is None and (milliseconds := values.number(told.get("time_ms"))) is not None:
             seconds = milliseconds / 1000
         return cls(
@@ -79,7 +78,6 @@ class Commit(NamedTuple):
 
 
 _TEXTS = ("target", "repo", "doc_type", "language", "commit", "commit_message")
-_TOLD = (*_TEXTS, "tokens")
 
 
 class CommitsState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from codeworm_monitor.envelope import Envelope, Gap
@@ -14,6 +15,7 @@ from codeworm_monitor.status import State, Status
 
 __all__ = ["OLLAMA_EVENTS", "HealthState"]
 
+_envelope = itemgetter(0)
 SHOWN_GAPS = 20
 MOST_MODELS = 20
 OLLAMA_EVENTS = frozenset(
@@ -81,9 +83,17 @@ class HealthState:
         if not but and first // 1 == last // 1:  # the usual case, made quick
             self.rates.add(last, len(messages))
             return
-        for envelope, _ in messages:
-            if envelope.channel != RELAY_CHANNEL:
-                self.rates.add(envelope.received_at)
+        second, count = 0.0, 0
+        for _, at, channel, _, _ in map(_envelope, messages):
+            if channel == RELAY_CHANNEL:
+                continue
+            if at // 1 != second:  # those of one second together
+                if count:
+                    self.rates.add(second, count)
+                second, count = at // 1, 0
+            count += 1
+        if count:
+            self.rates.add(second, count)
 
     def take_gap(self, gap: Gap) -> None:
         """Take a gap."""

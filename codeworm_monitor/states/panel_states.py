@@ -6,23 +6,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from codeworm_monitor.activity import LOG_EVENTS, Snapshot
+from codeworm_monitor.activity import LOG_EVENTS, Snapshot, next_cycle_at, read_counters
 from codeworm_monitor.envelope import Envelope, Gap
-from codeworm_monitor.records import (
-    RELAY_CHANNEL,
-    Kind,
-    LogLine,
-    PublisherClock,
-    StatsSnapshot,
-    WormEvent,
-    kind_of,
-    parse_record,
-)
+from codeworm_monitor.records import RELAY_CHANNEL, Kind, PublisherClock, kind_of
 from codeworm_monitor.states import values
 from codeworm_monitor.states.activity import ActivityState
 from codeworm_monitor.states.commits import Commit, CommitsState
 from codeworm_monitor.states.health import OLLAMA_EVENTS, HealthState
-from codeworm_monitor.states.quiet import SET_BACK
+from codeworm_monitor.states.quiet import ANNOUNCING, SET_BACK, announced_by
 from codeworm_monitor.states.repositories import RepositoriesState
 from codeworm_monitor.states.snapshots import sound
 from codeworm_monitor.states.stats import STATS_EVENTS, StatsState
@@ -35,7 +26,7 @@ BURST = 0.001
 
 MOST_CHANNELS = 1_000
 
-_TELLING = LOG_EVENTS | STATS_EVENTS | {"next_scheduled_run", "state_loaded"}
+_TELLING = LOG_EVENTS | STATS_EVENTS | ANNOUNCING.keys()
 """Log events that are looked into."""
 
 
@@ -43,7 +34,8 @@ class PanelStates:
     """What the five panels show. One thread feeds it, any may read it.
 
     Of a message that was there before the start only the lists, the rates and what is usual are made; the activity is
-    what the relay told. Most log lines of a flood tell nothing and are only counted.
+    what the relay told. Most log lines of a flood tell nothing and are only counted; of the others just what changes
+    something is read, by the names of their fields: typed records would take ten times as long.
 
     Args:
         now: When it begins, Unix seconds by the relay's clock.
@@ -89,7 +81,6 @@ class PanelStates:
             if epoch != self._epoch:  # nothing was told of this numbering
                 self._epoch, self._live_from = epoch, 0
             if messages:
-                self._hear(messages[0][0].received_at)
                 self._take(messages)
 
     def take_gap(self, epoch: str, gap: Gap) -> None:
@@ -161,24 +152,31 @@ class PanelStates:
             }
 
     def _take(self, messages: Sequence[tuple[Envelope, Any]]) -> None:
-        kinds, live_from, quiet, logs = self._kinds, self._live_from, self.activity.quiet, Kind.LOGS
+        kinds, live_from, quiet = self._kinds, self._live_from, self.activity.quiet
+        logs, events = Kind.LOGS, Kind.EVENTS
         heard_at = quiet.message_at or 0.0
+        earliest = latest = messages[0][0].received_at
         unread, last, of_relay = self._unread, None, 0
         for message in messages:
             envelope, payload = message
             offset, at, channel, _, _ = envelope
+            if at < earliest:
+                earliest = at
+            elif at > latest:
+                latest = at
             try:
                 kind = kinds[channel]
             except KeyError:
                 kind = self._kind(channel)
             if kind is None:
                 of_relay += 1
-                self._take_line(payload, at, is_live=offset > live_from)
+                self._take_line(payload, is_live=offset > live_from)
                 continue
             last = envelope
             if kind is logs:
                 try:
-                    is_telling = payload["event"] in _TELLING
+                    name = payload["event"]
+                    is_telling = name in _TELLING
                 except (KeyError, TypeError):  # no object, or one without a name
                     is_telling = False
                 if not is_telling:
@@ -187,55 +185,83 @@ class PanelStates:
                         quiet.hear_any(at)
                         heard_at = at
                     continue
-            elif unread is not None:
-                self._learn(*unread)
-            unread = None
-            self._fold(channel, payload, at, is_live=offset > live_from)
-            heard_at = at
+                self._take_log(name, payload, at, is_live=offset > live_from)
+            else:
+                if unread is not None:
+                    self._learn(unread)
+                take = self._take_event if kind is events else self._take_stats
+                take(payload if isinstance(payload, dict) else {}, at, is_live=offset > live_from)
+            unread, heard_at = None, at
         self._unread = unread
+        self._hear(earliest, latest)
         if last is None:
             return
         self.health.count(messages, but=of_relay)
-        self._hear(last.received_at)
         if last.offset > live_from:
-            self.activity.touch(last.received_at)
+            self.activity.fold.touch(last.received_at)
 
-    def _fold(self, channel: str, payload: Any, at: float, *, is_live: bool) -> None:
-        self._hear(at)
-        record = parse_record(channel, payload, at, self._clock)
-        self.activity.quiet.hear(at, record)
+    def _take_log(self, name: str, line: dict[str, Any], at: float, *, is_live: bool) -> None:
+        """Take a log line whose event is one of `_TELLING`."""
+        written_at, wait = self._clock.hear_log(line.get("timestamp"), at), None
+        if name in ANNOUNCING:
+            wait = announced_by(name, line, at if written_at is None else written_at)
+        self.activity.quiet.hear_named(at, name, wait)
+        if is_live and name in LOG_EVENTS:
+            self.activity.fold.fold_log(name, line, at)
+        if name in STATS_EVENTS:
+            self.stats.take_log(name, line, at)
+
+    def _take_event(self, event: dict[str, Any], at: float, *, is_live: bool) -> None:
+        """Take an event, which has at least no fields."""
+        clock, name = self._clock, event.get("type")
+        quiet, fold = self.activity.quiet, self.activity.fold
+        written_at = clock.hear(event.get("timestamp"), at)
+        if name == "next_cycle":
+            due_at = next_cycle_at(event, clock)
+            wait = None if due_at is None else due_at - (at if written_at is None else written_at)
+            quiet.hear_named(at, name, wait)
+            if is_live:
+                fold.fold_next_cycle(due_at, at)
+            return
+        quiet.hear_named(at, name if isinstance(name, str) else None)
         if is_live:
-            self.activity.fold(channel, payload, at)
-        match record:
-            case WormEvent(type="documentation_committed"):
-                commit = Commit.from_event(record, at)
-                self.commits.add(commit)
-                self.stats.add_commit(commit)
-                self.repositories.add_commit(commit)
-            case StatsSnapshot():
-                self.stats.take_stats(record)
-            case LogLine(event=str() as name) if name in STATS_EVENTS:
-                self.stats.take_log(name, payload, at)
+            fold.fold_event(event, at)
+        if name == "documentation_committed":
+            commit = Commit.from_event(event, at)
+            self.commits.add(commit)
+            self.stats.add_commit(commit)
+            self.repositories.add_commit(commit)
 
-    def _take_line(self, payload: Any, at: float, *, is_live: bool) -> None:
+    def _take_stats(self, stats: dict[str, Any], at: float, *, is_live: bool) -> None:
+        """Take the daemon's own counters."""
+        self._clock.hear(stats.get("timestamp"), at)
+        self.activity.quiet.hear_any(at)
+        counters = read_counters(stats)
+        if counters is not None:
+            self.stats.take_stats(counters)
+            if is_live:
+                self.activity.fold.fold_counters(counters, at)
+
+    def _take_line(self, line: Any, *, is_live: bool) -> None:
         """Take a line of the relay's own, which tells nothing of the publisher."""
-        self._hear(at)
-        name = payload.get("event") if isinstance(payload, dict) else None
+        name = line.get("event") if isinstance(line, dict) else None
         if is_live and isinstance(name, str) and name in OLLAMA_EVENTS:
-            self.health.take_line(name, payload)
+            self.health.take_line(name, line)
 
-    def _hear(self, at: float) -> None:
-        if self.stats.heard_since is None or at < self.stats.heard_since:
-            self.stats.heard_since = at
-        self._newest_at = max(self._newest_at, at)
+    def _hear(self, earliest: float, latest: float) -> None:
+        if self.stats.heard_since is None or earliest < self.stats.heard_since:
+            self.stats.heard_since = earliest
+        self._newest_at = max(self._newest_at, latest)
 
-    def _learn(self, envelope: Envelope, payload: Any) -> None:
+    def _learn(self, message: tuple[Envelope, Any]) -> None:
         """Let the publisher's clock learn from a log line that tells nothing else."""
-        parse_record(envelope.channel, payload, envelope.received_at, self._clock)
+        envelope, payload = message
+        if isinstance(payload, dict):
+            self._clock.hear_log(payload.get("timestamp"), envelope.received_at)
 
     def _read_clock(self) -> None:
         if self._unread is not None:
-            self._learn(*self._unread)
+            self._learn(self._unread)
             self._unread = None
 
     def _kind(self, channel: str) -> Kind | None:

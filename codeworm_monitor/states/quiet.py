@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from codeworm_monitor.analysis.pauses import Pauses
 from codeworm_monitor.records import AnyRecord, LogLine, WormEvent
 
-__all__ = ["Quiet"]
+__all__ = ["ANNOUNCING", "Quiet", "announced_by"]
 
 PRIOR = 45 * 60.0
 """Seconds of quiet allowed until enough is learnt: after as long without a commit the daemon itself raises an alarm."""
@@ -40,30 +41,51 @@ class Quiet:
 
     def hear(self, at: float, record: AnyRecord) -> None:
         """Learn from a message that the relay read at a time, in Unix seconds."""
-        name = record.event if isinstance(record, LogLine) else record.type if isinstance(record, WormEvent) else None
-        self._learn(at, is_start=name == "cycle_starting")
-        if name == "daemon_stopped":
-            self._is_stopped, self._expected = True, None
-        elif name in ("daemon_starting", "cycle_starting", "state_loaded"):
-            self._is_stopped = False
-        if (wait := _announced(name, record, at)) is not None and 0 < wait <= FURTHEST:
+        name, wait = None, None
+        begin = record.timestamp.timestamp() if record.timestamp is not None else at
+        if isinstance(record, LogLine):
+            name = record.event
+            if name in ANNOUNCING:
+                wait = announced_by(name, record.extra, begin)
+        elif isinstance(record, WormEvent):
+            name = record.type
+            if name == "next_cycle" and record.next_cycle_at is not None:
+                wait = record.next_cycle_at.timestamp() - begin
+        self.hear_named(at, name, wait)
+
+    def hear_named(self, at: float, name: str | None, wait: float | None = None) -> None:
+        """Learn likewise, without a record.
+
+        Args:
+            at: When it was read, Unix seconds.
+            name: The log line's event or the event's type; None: it has none.
+            wait: In how many seconds it announces the next message; None: it does not.
+        """
+        self.hear_any(at)
+        if name in _TURNS:
+            self._is_stopped = name == "daemon_stopped"
+            if name in _WAITED_FOR:
+                self._expected = None
+        if wait is not None and 0 < wait <= FURTHEST:
             self._expected = at + wait
 
     def hear_any(self, at: float) -> None:
-        """Learn likewise from a message that announces nothing: the same as `hear` for most, without a record."""
-        self._learn(at, is_start=False)
-
-    def _learn(self, at: float, *, is_start: bool) -> None:
-        if self.heard_at is not None and at < self.heard_at - SET_BACK:
-            self.heard_at = self.message_at = self._expected = None
-        begin = self._begin
-        if begin is not None and at > begin and not (self._is_interrupted or self._is_stopped):
-            self._pauses.add(at - begin)
-            self._count += 1
-        self.heard_at = at if self.heard_at is None else max(at, self.heard_at)
-        self.message_at = at if self.message_at is None else max(at, self.message_at)
+        """Learn likewise from a message that announces nothing, and of which the name does not matter."""
+        heard_at, expected = self.heard_at, self._expected
+        if heard_at is not None and at < heard_at - SET_BACK:
+            heard_at = self.message_at = expected = self._expected = None
+        if heard_at is None:
+            self.heard_at = at
+        else:
+            begin = heard_at if expected is None or expected < heard_at else expected
+            if at > begin and not (self._is_interrupted or self._is_stopped):
+                self._pauses.add(at - begin)
+                self._count += 1
+            self.heard_at = max(heard_at, at)
+        if self.message_at is None or at > self.message_at:
+            self.message_at = at
         self._is_interrupted = False
-        if self._expected is not None and (self._expected <= at or is_start):
+        if expected is not None and expected <= at:
             self._expected = None
 
     def miss(self, until: float) -> None:
@@ -82,28 +104,22 @@ class Quiet:
         usual = max(PRIOR, 3 * self._pauses.quantile(0.95))
         return announced + max(5.0, min(usual, 3 * self._pauses.quantile(0.995)))
 
-    @property
-    def _begin(self) -> float | None:
-        if self.heard_at is None or self._expected is None:
-            return self.heard_at
-        return max(self.heard_at, self._expected)
+
+_TURNS = frozenset({"cycle_starting", "daemon_starting", "daemon_stopped", "state_loaded"})
+_WAITED_FOR = frozenset({"cycle_starting", "daemon_stopped"})
+ANNOUNCING = {"backing_off": "seconds", "ollama_unavailable_waiting": "retry_in_seconds", "next_scheduled_run": "time"}
+"""Log events that announce the next message, each with the key under which it stands."""
 
 
-def _announced(name: str | None, record: AnyRecord, at: float) -> float | None:
-    """Return in how many seconds a record announces the next message."""
-    begin = record.timestamp.timestamp() if record.timestamp is not None else at
-    if isinstance(record, WormEvent):
-        return (
-            None if name != "next_cycle" or record.next_cycle_at is None else record.next_cycle_at.timestamp() - begin
-        )
-    value: Any = None
-    match name:
-        case "backing_off":
-            value = record.extra.get("seconds")
-        case "ollama_unavailable_waiting":
-            value = record.extra.get("retry_in_seconds")
-        case "next_scheduled_run":
-            value = record.extra.get("time")
+def announced_by(name: str, line: Mapping[str, Any], begin: float) -> float | None:
+    """Return in how many seconds a log line announces the next message.
+
+    Args:
+        name: Its event, one of `ANNOUNCING`.
+        line: The payload.
+        begin: When it was written, Unix seconds.
+    """
+    value = line.get(ANNOUNCING[name])
     if isinstance(value, str) and len(value) <= 40:
         try:
             time = datetime.fromisoformat(value)

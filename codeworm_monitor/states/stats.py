@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from codeworm_monitor.activity import Snapshot, Stage
+from codeworm_monitor.activity import Counters, Snapshot, Stage
 from codeworm_monitor.health import FAILED_EVENTS, SUCCEEDED_EVENTS
-from codeworm_monitor.records import PublisherClock, StatsSnapshot
+from codeworm_monitor.records import PublisherClock
 from codeworm_monitor.states import values
 from codeworm_monitor.states.commits import Commit, CommitsState
 
@@ -116,7 +116,7 @@ class StatsState:
         told_at = values.time(snapshot.last_message_at) if told_at is None else told_at
         self._told_at = -math.inf if told_at is None else told_at
 
-    def take_stats(self, stats: StatsSnapshot) -> None:
+    def take_stats(self, stats: Counters) -> None:
         """Take the daemon's own counters."""
         told = {name: values.count(getattr(stats, name)) for name in _CYCLES}
         if any(value is not None for value in told.values()):

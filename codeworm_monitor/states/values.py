@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 __all__ = ["LONGEST", "count", "name_counts", "number", "text", "time"]
@@ -44,7 +45,7 @@ def name_counts(value: Any, most: int = 1_000) -> dict[str, int]:
     if not isinstance(value, dict):
         return {}
     found: dict[str, int] = {}
-    for name, one in list(value.items())[:most]:
-        if (read := text(name)) is not None and (many := count(one)) is not None:
+    for name, many in islice(value.items(), most):
+        if type(many) is int and 0 <= many < _LARGEST and (read := text(name)) is not None:
             found[read] = found.get(read, 0) + many
     return found
