@@ -68,7 +68,6 @@ class HealthState:
             "reconnects": status.reconnects,
         }
         self._flow = {
-            "rate": values.number(status.rate) or 0.0,
             "lag": values.number(status.lag),
             "received": status.received,
             "dropped": status.dropped,
@@ -153,7 +152,6 @@ class HealthState:
     def as_dict(self, now: float) -> dict[str, Any]:
         """Return the state, ready for JSON."""
         own = {
-            "rate": self.rates.per_second(now),
             "lag": None,
             "received": self.received,
             "dropped": 0,
@@ -165,6 +163,7 @@ class HealthState:
             relay = {**(self._relay or nothing), "problem": self._problem}
         return {
             "connection": self._connection,
+            "rate": self.rates.per_second(now),  # by the relay's times: what a monitor first fetches is no rush
             **(self._flow or own),
             "gap_count": max(self._gap_count, self._told_gaps),
             "gaps": list(self._gaps),

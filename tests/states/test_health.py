@@ -53,7 +53,6 @@ def test_the_monitors_own_status_is_shown() -> None:
         state=State.RECONNECTING,
         since=datetime.fromtimestamp(NOW, UTC),
         url="ws://host",
-        rate=12.5,
         lag=0.25,
         received=7,
         evicted=2,
@@ -72,8 +71,7 @@ def test_the_monitors_own_status_is_shown() -> None:
         "retry_at": NOW + 3,
         "reconnects": 3,
     }
-    assert [found[name] for name in ("rate", "lag", "received", "evicted", "dropped", "gap_count")] == [
-        12.5,
+    assert [found[name] for name in ("lag", "received", "evicted", "dropped", "gap_count")] == [
         0.25,
         7,
         2,
@@ -87,6 +85,17 @@ def test_a_gap_that_the_status_knew_first_is_counted_once() -> None:
     panels.take_status(Status(name="m", state=State.CONNECTED, since=datetime.fromtimestamp(NOW, UTC), gaps=1))
     panels.take_gap("a", Gap(cause=GapCause.TRIMMED, started_at=NOW, ended_at=NOW))
     assert health(panels)["gap_count"] == 1
+
+
+def test_what_a_monitor_first_fetches_is_no_rush() -> None:
+    panels, feed = PanelStates(NOW), Feed(NOW - 600)
+    panels.take("a", [feed.log("x", after=2) for _ in range(298)])
+    panels.take_status(
+        Status(name="m", state=State.CONNECTED, since=datetime.fromtimestamp(NOW, UTC), rate=29.8, received=298)
+    )
+    found = health(panels, NOW)
+    assert found["received"] == 298
+    assert found["rate"] == 0.3
 
 
 def test_without_a_status_messages_are_counted_here_and_the_relays_own_are_not() -> None:
