@@ -119,7 +119,7 @@ class Monitor(Questions):
         # Of that thread alone.
         self._greeting: Hello | None = None
         self._refusals = 0
-        self._sealed_at = 0
+        self._sealed_at = self._bytes_taken = 0
 
         self._client: RelayClient | None = None
         self._thread: threading.Thread | None = None
@@ -497,9 +497,10 @@ class Monitor(Questions):
         match happening:
             case Batch(envelopes):
                 epoch = client.cursor.epoch if client.cursor else ""
+                size, self._bytes_taken = client.bytes_received - self._bytes_taken, client.bytes_received
                 with self.panel_feed.taking:
                     self._intake.take(epoch, envelopes)
-                    self.panel_feed.take(epoch, envelopes)
+                    self.panel_feed.take(epoch, envelopes, size=size)
                 if client.bytes_received - self._sealed_at > UNSEALED_BYTES:
                     self._sealed_at = client.bytes_received
                     self._intake.seal()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from codeworm_monitor.held_rows import (
     newest_rows,
     rows_frame,
 )
+from codeworm_monitor.panel_arrivals import PanelArrivals
 from codeworm_monitor.panel_asking import Asking
 from codeworm_monitor.records import Kind, PublisherClock
 from codeworm_monitor.states.log_filter import View
@@ -45,11 +45,6 @@ FILLED = 5_000
 """Rows that a browser is given at first."""
 LEARNT_FROM = 20_000
 """Newest rows from which a feed that begins late learns what is usual."""
-MOST_ARRIVED = 50_000
-"""Messages and gaps that wait for the next refresh; if more do, it begins anew from the tables.
-
-Their sizes are not known without looking at each: at the usual 1 kB as Python objects these take some 50 MB.
-"""
 SIGN_OF_LIFE = 5.0
 """Seconds after which a panel is told that nothing has changed."""
 ASKED_AGAIN = 1.0
@@ -140,11 +135,12 @@ class PanelFeed:
 
     def __init__(self, origin: Origin) -> None:
         self.name = origin.name
-        self.taking = threading.Lock()
+        self._arrivals = PanelArrivals()
+        self.taking = self._arrivals.taking
         self.refresh = 4.0
         self._origin = origin
         self._held = HeldRows(lambda: list(origin.tables().values()), origin.gaps, origin.epoch)
-        self._lock = threading.RLock()  # of all below but what stands beside `taking`
+        self._lock = threading.RLock()  # of all below
         self._panels: list[Panel] = []
         self._told: dict[int, tuple[dict[str, Any] | None, float]] = {}
         self._given: dict[int, Given] = {}  # none: that panel wants a fill
@@ -152,45 +148,20 @@ class PanelFeed:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._is_closed = False
-        # Beside `taking`:
-        self._is_begun = False
-        self._arrived: deque[Callable[[PanelStates], object]] = deque()
-        self._rows: deque[tuple[str, Sequence[tuple[Envelope, Any]] | Gap]] = deque()
-        self._count = 0
 
     # For the thread that receives, which holds `taking`
 
-    def take(self, epoch: str, messages: Sequence[tuple[Envelope, Any]]) -> None:
-        """Note messages that are in the tables now."""
-        if not self._is_begun:
-            return
-        if self._has_room(len(messages)):
-            self._arrived.append(lambda states: states.take(epoch, messages))
-            self._rows.append((epoch, messages))
+    def take(self, epoch: str, messages: Sequence[tuple[Envelope, Any]], *, size: int = 0) -> None:
+        """Note messages that are in the tables now; `size`: bytes of their JSON, as far as known."""
+        self._arrivals.note(epoch, messages, size=size)
 
     def take_gap(self, epoch: str, gap: Gap) -> None:
         """Note a gap."""
-        if self._is_begun and self._has_room(1):
-            self._arrived.append(lambda states: states.take_gap(epoch, gap))
-            self._rows.append((epoch, gap))
+        self._arrivals.note_gap(epoch, gap)
 
     def restart(self, snapshot: Snapshot, *, live_from: int, epoch: str) -> None:
         """Note the relay's state at an offset."""
-        if self._is_begun:
-            self._arrived.append(lambda states: states.restart(snapshot, live_from=live_from, epoch=epoch))
-
-    def _has_room(self, count: int) -> bool:
-        self._count += count
-        if self._count <= MOST_ARRIVED:
-            return True
-        self._begin_anew()
-        return False
-
-    def _begin_anew(self) -> None:
-        self._is_begun = False
-        self._arrived.clear()
-        self._rows.clear()
-        self._count = 0
+        self._arrivals.note_restart(snapshot, live_from=live_from, epoch=epoch)
 
     # For panels
 
@@ -218,7 +189,7 @@ class PanelFeed:
                 self._thread = None
                 self._origin.asking.close()
                 with self.taking:
-                    self._begin_anew()
+                    self._arrivals.stop()
 
     def fill(self, panel: RowPanel, *, is_asked: bool = False) -> None:
         """Send the newest rows.
@@ -295,7 +266,7 @@ class PanelFeed:
             states = self._states_now().as_dict(now)
             if self._thread is None and self._is_live():  # nobody would take what came from now on
                 with self.taking:
-                    self._begin_anew()
+                    self._arrivals.stop()
         rows = self._held.newest(STILL_ROWS)[0] if "log" in wanted else []
         return {name: state for name, state in states.items() if name in wanted}, rows, now
 
@@ -376,15 +347,13 @@ class PanelFeed:
 
     def _states_now(self) -> PanelStates:
         """Return the states with all that came so far; the log panels have taken it as well."""
-        if self._states is None or not self._is_begun:
+        if self._states is None or not self._arrivals.is_begun:
             self._begin()
         states = self._states
         assert states is not None
         with self.taking:
-            arrived, self._arrived = self._arrived, deque()
-            rows, self._rows = self._rows, deque()
-            self._count = 0
-        for step in arrived:
+            steps, rows = self._arrivals.take()
+        for step in steps:
             step(states)
         logs = [log for panel in self._panels if (log := _rows_of(panel)) is not None]
         for epoch, some in rows:
@@ -400,8 +369,8 @@ class PanelFeed:
     def _begin(self) -> None:
         """Make the states of what the tables hold."""
         origin = self._origin
-        with self.taking:  # so that all are of one moment: what comes later is in `_arrived`
-            self._is_begun = True
+        with self.taking:  # so that all are of one moment: what comes later is noted
+            self._arrivals.is_begun = True
             tables = {name: table.arrow() for name, table in origin.tables().items()}
             gaps, snapshot, epoch = origin.gaps().arrow(), origin.snapshot(), origin.epoch()
             live_from = origin.live_from()

@@ -323,22 +323,38 @@ def test_before_the_first_panel_nothing_is_kept_for_them(source: Station) -> Non
     source.log("a", "b")
     until(lambda: len(source.monitor.logs) == 2)
     feed = source.monitor.panel_feed
-    assert (len(feed._arrived), feed._states, feed._thread) == (0, None, None)
+    assert (len(feed._arrivals), feed._states, feed._thread) == (0, None, None)
 
 
 def test_what_waits_is_bounded_and_begun_anew(lines: Lines, source: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codeworm_monitor.panel_feed.MOST_ARRIVED", 100)
+    monkeypatch.setattr("codeworm_monitor.panel_arrivals.MOST_ARRIVED", 100)
     panel = LogPanel(source.monitor)
     until(lambda: lines.custom(panel))
     feed = source.monitor.panel_feed
     with feed._lock:
         source.log(*(f"line-{number}" for number in range(500)))
         until(lambda: len(source.monitor.logs) == 500)
-        assert len(feed._arrived) <= 100
+        assert len(feed._arrivals) <= 100
     until(lambda: len(rows(lines, panel)) == 500)
     source.log("after")
     until(lambda: len(rows(lines, panel)) == 501)
     assert time.time() - panel.at < 60
+
+
+def test_bytes_that_wait_are_bounded_as_well(lines: Lines, source: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codeworm_monitor.panel_arrivals.MOST_BYTES", 100_000)
+    panel = LogPanel(source.monitor)
+    until(lambda: lines.custom(panel))
+    feed = source.monitor.panel_feed
+    with feed._lock:
+        source.log("small")
+        until(lambda: len(source.monitor.logs) == 1)
+        assert len(feed._arrivals) == 1
+        for number in range(30):
+            source.log(f"{number}-" + "x" * 5_000)
+        until(lambda: len(source.monitor.logs) == 31)
+        assert (feed._arrivals.is_begun, len(feed._arrivals)) == (False, 0)
+    until(lambda: len(rows(lines, panel)) == 31)
 
 
 def test_a_message_that_comes_while_it_begins_counts_once(
@@ -496,19 +512,19 @@ def test_a_picture_alone_keeps_nothing_for_later(source: Station) -> None:
     assert ">a<" in feed.still_html(("log",))
     source.log("b", "c")
     until(lambda: len(source.monitor.logs) == 3)
-    assert (len(feed._arrived), len(feed._rows), feed._count) == (0, 0, 0)
+    assert (feed._arrivals.is_begun, len(feed._arrivals)) == (False, 0)
     assert ">c<" in feed.still_html(("log",))
 
 
 def test_gaps_that_wait_are_bounded_as_well(lines: Lines, source: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panel_feed, "MOST_ARRIVED", 100)
+    monkeypatch.setattr("codeworm_monitor.panel_arrivals.MOST_ARRIVED", 100)
     panel = HealthPanel(source.monitor)
     until(lambda: panel.state)
     feed = source.monitor.panel_feed
     with feed._lock, feed.taking:
         for number in range(1_000):
             feed.take_gap("e", Gap(cause=GapCause.TRIMMED, started_at=number, ended_at=number + 1.0))
-            assert len(feed._arrived) <= 100
+            assert len(feed._arrivals) <= 100
 
 
 def test_after_the_last_panel_nothing_goes_on_and_the_next_one_knows_what_came(lines: Lines, source: Station) -> None:
@@ -521,7 +537,7 @@ def test_after_the_last_panel_nothing_goes_on_and_the_next_one_knows_what_came(l
     source.log("a", "b")
     until(lambda: len(source.monitor.logs) == 2)
     feed = source.monitor.panel_feed
-    assert (feed._is_begun, len(feed._arrived), len(feed._rows)) == (False, 0, 0)
+    assert (feed._arrivals.is_begun, len(feed._arrivals)) == (False, 0)
     later, health = LogPanel(source.monitor), HealthPanel(source.monitor)
     until(lambda: [row[3]["event"] for row in rows(lines, later)] == ["a", "b"])
     source.log("c")
